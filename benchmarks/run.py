@@ -1,0 +1,204 @@
+"""One table: what receiving and processing a Merlin scan costs, ours beside others, on the same bytes.
+
+Every figure comes from the same run: the systems take turns sample by sample, the same sender feeds all
+of them, and each sample is stored with how busy the machine was.  CPU time is that of the receiving
+side's whole process tree; the sender's is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from measure import MachineTime, cpu_seconds, memory_bytes
+from stream import FORMATS, PixelFormat, write_stream
+from table import print_tables
+
+HERE = Path(__file__).resolve().parent
+PEER_PYTHON = os.environ.get("LIVESTEM_LIBERTEM_PYTHON")
+
+WORKS = {
+    "bare": ["none"],
+    "ours": ["none", "sum", "mask", "masks4", "com"],
+    "numpy_loop": ["sum"],
+    "libertem": ["none", "sum", "mask", "masks4", "com"],
+}
+PATIENCE_S = 240.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One acquisition received by one system."""
+
+    pixels: str
+    system: str
+    work: str
+    rate: float
+    n_frames: int
+    frames_per_s: float
+    mib_per_s: float
+    cpu_us_per_frame: float
+    memory_mib: float
+    first_partial_ms: float | None
+    latency_ms: float
+    checksum: float
+    busy: float
+    stolen: float
+
+
+class Contestant:
+    """One system doing one kind of work, with a sender of its own, kept alive between samples."""
+
+    def __init__(
+        self, system: str, work: str, pixels: PixelFormat, stream: Path, n_frames: int, options: list[str]
+    ) -> None:
+        self.system, self.work, self.pixels, self.n_frames = system, work, pixels, n_frames
+        sizes = [str(n_frames), str(pixels.message_bytes)]
+        self._sender = self._spawn([sys.executable, str(HERE / "sender.py"), str(stream), *sizes])
+        port = self._line(self._sender)
+        python = PEER_PYTHON if system == "libertem" else sys.executable
+        assert python is not None
+        arguments = ["--port", port, "--pixels", pixels.name, "--n-frames", str(n_frames)]
+        arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, *options]
+        self._receiver = self._spawn([python, str(HERE / "systems" / f"{system}.py"), *arguments])
+        if self._line(self._receiver) != "ready":
+            raise RuntimeError(f"{system}/{work} did not come up")
+
+    @staticmethod
+    def _spawn(command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    @staticmethod
+    def _line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{process.args} ended with {process.wait(PATIENCE_S)}")
+        return line.strip()
+
+    @staticmethod
+    def _tell(process: subprocess.Popen[str], line: str) -> None:
+        assert process.stdin is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+
+    def sample(self, rate: float = 0.0) -> Sample:
+        """Let the system receive one acquisition."""
+        machine, cpu = MachineTime.now(), cpu_seconds(self._receiver.pid)
+        self._tell(self._receiver, "receive")
+        self._tell(self._sender, f"go {rate}")
+        sent = json.loads(self._line(self._sender))
+        report = json.loads(self._line(self._receiver))
+        used = cpu_seconds(self._receiver.pid) - cpu
+        load = MachineTime.now().since(machine)
+        seconds = report["result"] - sent["first"]
+        first = report["first_partial"]
+        return Sample(
+            pixels=self.pixels.name,
+            system=self.system,
+            work=self.work,
+            rate=rate,
+            n_frames=self.n_frames,
+            frames_per_s=self.n_frames / seconds,
+            mib_per_s=self.n_frames * self.pixels.pixel_bytes / seconds / 2**20,
+            cpu_us_per_frame=used / self.n_frames * 1e6,
+            memory_mib=memory_bytes(self._receiver.pid) / 2**20,
+            first_partial_ms=None if first is None else (first - sent["first"]) * 1e3,
+            latency_ms=(report["result"] - sent["last"]) * 1e3,
+            checksum=report["checksum"],
+            busy=load["busy"],
+            stolen=load["stolen"],
+        )
+
+    def close(self) -> None:
+        """End both processes."""
+        for process in (self._receiver, self._sender):
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def contestants(
+    pixels: PixelFormat, stream: Path, n_frames: int, systems: list[str], options: list[str]
+) -> list[Contestant]:
+    """Start every system on one pixel format."""
+    return [
+        Contestant(system, work, pixels, stream, n_frames, options if system == "ours" else [])
+        for system in systems
+        for work in WORKS[system]
+    ]
+
+
+def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[str]) -> list[Sample]:
+    """Measure all systems on one pixel format, taking turns."""
+    samples: list[Sample] = []
+    with tempfile.TemporaryDirectory(prefix="livestem-bench-", dir=arguments.scratch) as folder:
+        stream = Path(folder) / "stream.bin"
+        write_stream(stream, pixels, arguments.frames)
+        field = contestants(pixels, stream, arguments.frames, systems, arguments.ours)
+        slow_frames = 1024
+        slow = contestants(
+            pixels, stream, slow_frames, [s for s in systems if s in ("ours", "libertem")], arguments.ours
+        )
+        try:
+            for one in field + slow:  # JIT compilation, first touch
+                one.sample()
+            for turn in range(arguments.turns):
+                for one in field:
+                    samples.append(one.sample())
+                    last = samples[-1]
+                    print(
+                        f"{last.pixels:6} {last.system:10} {last.work:7} turn {turn + 1}: "
+                        f"{last.frames_per_s:8.0f} frames/s {last.cpu_us_per_frame:6.1f} us CPU "
+                        f"busy {last.busy:.0%} stolen {last.stolen:.0%}",
+                        flush=True,
+                    )
+            samples += [one.sample(rate=1000.0) for one in slow if one.work in ("sum", "com")]
+        finally:
+            for one in field + slow:
+                one.close()
+    return samples
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--frames", type=int, default=16384, help="frames of one acquisition")
+    parser.add_argument("--turns", type=int, default=3, help="samples per system and format")
+    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
+    parser.add_argument("--systems", nargs="+", choices=list(WORKS), default=list(WORKS))
+    parser.add_argument("--scratch", default=None, help="folder for the streams (up to 2.2 GB, page cache)")
+    parser.add_argument("--ours", nargs="*", default=[], help="options for our system, e.g. executor=processes")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for all samples")
+    arguments = parser.parse_args()
+    systems = list(arguments.systems)
+    if "libertem" in systems and not PEER_PYTHON:
+        print("LIVESTEM_LIBERTEM_PYTHON is not set: measuring without LiberTEM-live", file=sys.stderr)
+        systems.remove("libertem")
+    samples = [
+        sample for name in arguments.formats for sample in measure(FORMATS[name], arguments, systems)
+    ]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / time.strftime("%Y-%m-%dT%H%M%S.json")
+    machine = {"cores": os.cpu_count(), "processor": platform.processor(), "kernel": platform.release()}
+    path.write_text(json.dumps({"machine": machine, "samples": [asdict(s) for s in samples]}, indent=1))
+    print_tables(samples)
+    spread = [s.cpu_us_per_frame for s in samples if s.system == "bare"]
+    if spread:
+        print(f"\nbare reader over all formats: median {statistics.median(spread):.1f} us; samples in {path}")
+
+
+if __name__ == "__main__":
+    main()
