@@ -17,9 +17,16 @@ from ._errors import (
     TruncatedStream,
 )
 from ._feed import Feed, Member, Ticket
+from ._plugins import PluginInfo, list_plugins, load_plugin, open_decoder, redeem_ticket
+from ._range_feed import RangeFeed
+from ._range_reader import RangeReader
+from ._raw_codec import RawCodec
+from ._shared_bytes import SharedBytes
+from ._sources import ArraySource, open_memory, open_npy, open_raw
 
 __all__ = [
     "AcquisitionAborted",
+    "ArraySource",
     "ChecksumError",
     "Codec",
     "CodecError",
@@ -36,11 +43,23 @@ __all__ = [
     "LimitError",
     "Member",
     "PluginError",
+    "PluginInfo",
     "ProtocolError",
+    "RangeFeed",
+    "RangeReader",
+    "RawCodec",
+    "SharedBytes",
     "Stalled",
     "StateError",
     "Status",
     "StreamError",
     "Ticket",
     "TruncatedStream",
+    "list_plugins",
+    "load_plugin",
+    "open_decoder",
+    "open_memory",
+    "open_npy",
+    "open_raw",
+    "redeem_ticket",
 ]

@@ -4,6 +4,9 @@ Every error says what happened, on which object, with which value, and what to d
 built-in exception a caller would expect (`TruncatedStream` is an `EOFError`).
 """
 
+# Errors are named after what happened, not "...Error": a reader of a traceback wants that word.
+# ruff: noqa: N818
+
 from __future__ import annotations
 
 
@@ -72,7 +75,7 @@ class ConnectionFailed(StreamError, ConnectionError):
 
 
 class ConnectionClosed(StreamError, ConnectionError):
-    """This side closed the connection; every pending wait ends with this error."""
+    """The connection was closed on our side; every pending wait ends with this error."""
 
 
 class Stalled(StreamError, TimeoutError):

@@ -1,0 +1,215 @@
+"""Arrays in files and in memory as sources: what the items are, and feeds over them."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._chunk import ItemDescriptor
+from ._errors import ConnectionClosed, TruncatedStream
+from ._range_feed import RangeFeed
+from ._range_reader import FileReader, MemoryReader, RangeReader
+from ._shared_bytes import SharedBytes
+
+_CHUNK_BYTES = 4 << 20
+
+
+class ArraySource:
+    """Data that is already there: any number of feeds can be opened over it.
+
+    Parameters
+    ----------
+    descriptor
+        What the items look like.
+    reader
+        Gives the bytes of any range of items.
+    n_items
+        How many items there are.
+    index_shape
+        The index space the source itself states; empty if it states none.
+    """
+
+    def __init__(
+        self,
+        descriptor: ItemDescriptor,
+        reader: RangeReader,
+        *,
+        n_items: int,
+        index_shape: tuple[int, ...] = (),
+    ) -> None:
+        self.descriptor = descriptor
+        self.n_items = n_items
+        self.index_shape = index_shape
+        self._reader: RangeReader | None = reader
+
+    def feed(self, chunk_items: int | None = None) -> RangeFeed:
+        """Open a feed over all items.
+
+        Parameters
+        ----------
+        chunk_items
+            Items per chunk; by default about 4 MiB of decoded items.
+
+        Raises
+        ------
+        ConnectionClosed
+            After `close`.
+        """
+        if self._reader is None:
+            raise ConnectionClosed("The source has been closed; open it again.")
+        if chunk_items is None:
+            item_bytes = self.descriptor.item_size * self.descriptor.dtype.itemsize
+            chunk_items = max(1, _CHUNK_BYTES // max(1, item_bytes))
+        return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, chunk_items=chunk_items)
+
+    def close(self) -> None:
+        """Let go of the data; feeds that are open keep working.  Idempotent."""
+        self._reader = None
+
+    def __enter__(self) -> ArraySource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_raw(
+    path: str | os.PathLike[str],
+    dtype: npt.DTypeLike,
+    item_shape: tuple[int, ...] | None = None,
+    *,
+    sig_shape: tuple[int, ...] | None = None,
+    nav_shape: tuple[int, ...] | None = None,
+    offset: int = 0,
+    gap_bytes: int = 0,
+    n_items: int | None = None,
+) -> ArraySource:
+    """Open a file of plain items in C order; the file is mapped, never read as a whole.
+
+    Parameters
+    ----------
+    path
+        The file.  It must not be shortened while it is open.
+    dtype
+        Stored type with its byte order, e.g. ``">u2"``.
+    item_shape, sig_shape
+        Shape of one item; two names for the same thing, give one.
+    nav_shape
+        The index space, if known.
+    offset
+        Bytes in front of the first item.
+    gap_bytes
+        Bytes between one item and the next, e.g. a header per item.
+    n_items
+        How many items; by default as many as the file holds.
+
+    Raises
+    ------
+    TruncatedStream
+        If the file holds fewer items than `n_items` or `nav_shape` say, or ends within an item.
+    """
+    shape = item_shape if item_shape is not None else sig_shape
+    if shape is None or (item_shape is not None and sig_shape is not None):
+        raise ValueError("Give the shape of an item, as item_shape or as sig_shape, once.")
+    if offset < 0 or gap_bytes < 0:
+        raise ValueError(f"offset is {offset}, gap_bytes is {gap_bytes}; neither may be negative.")
+    stored, item_shape = np.dtype(dtype), tuple(int(extent) for extent in shape)
+    item_bytes = math.prod(item_shape) * stored.itemsize
+    if item_bytes <= 0 or min(item_shape, default=1) < 0:
+        raise ValueError(f"An item of shape {item_shape} has no bytes; correct item_shape.")
+    n_items = _count_items(Path(path), offset, item_bytes, gap_bytes, n_items)
+    index_shape = tuple(int(extent) for extent in nav_shape or ())
+    if index_shape and math.prod(index_shape) > n_items:
+        raise TruncatedStream(
+            f"{path}: nav_shape {index_shape} needs {math.prod(index_shape)} items, the file has {n_items}. "
+            "Correct nav_shape, dtype, item_shape or offset."
+        )
+    reader = FileReader(path, offset, item_bytes + gap_bytes, item_bytes)
+    return _source(stored, item_shape, reader, n_items, index_shape, name=os.fspath(path))
+
+
+def _count_items(path: Path, offset: int, item_bytes: int, gap_bytes: int, wanted: int | None) -> int:
+    """Items in the file; the last one need not be followed by a gap."""
+    there, rest = divmod(max(0, path.stat().st_size - offset + gap_bytes), item_bytes + gap_bytes)
+    if wanted is None and rest not in (0, gap_bytes):
+        raise TruncatedStream(
+            f"{path}: after {there} items of {item_bytes} bytes, {rest} bytes are left over. "
+            "Correct dtype, item_shape or offset, or say how many items to take with n_items."
+        )
+    if wanted is not None and wanted > there:
+        raise TruncatedStream(f"{path}: n_items is {wanted}, the file has {there}.")
+    return there if wanted is None else wanted
+
+
+def open_npy(path: str | os.PathLike[str], sig_dims: int = 2) -> ArraySource:
+    """Open a ``.npy`` file; its last `sig_dims` axes make an item, the others are the index space.
+
+    Raises
+    ------
+    ValueError
+        If the array is in Fortran order or has too few axes.
+    TruncatedStream
+        If the file is shorter than its header says.
+    """
+    with Path(path).open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = read_header(file)
+        offset = file.tell()
+    if fortran_order and len(shape) > 1:
+        raise ValueError(f"{path} is in Fortran order; save np.ascontiguousarray(array) instead.")
+    index_shape, item_shape = _split_shape(shape, sig_dims)
+    n_items = math.prod(index_shape)
+    if n_items == 0:
+        return open_memory(np.empty(shape, dtype), sig_dims)
+    return open_raw(path, dtype, item_shape, nav_shape=index_shape, offset=offset, n_items=n_items)
+
+
+def open_memory(array: npt.ArrayLike, sig_dims: int = 2) -> ArraySource:
+    """Open an array in memory; its last `sig_dims` axes make an item, the others the index space.
+
+    Members in this process look at `array` itself.  The first ticket copies it once into shared
+    memory, which members in other processes map.  An array that is not C-contiguous is copied here.
+    """
+    stored = np.ascontiguousarray(array)
+    index_shape, item_shape = _split_shape(np.shape(array), sig_dims)
+    item_bytes = math.prod(item_shape) * stored.dtype.itemsize
+    if stored.dtype.hasobject:
+        raise ValueError(f"Items of type {stored.dtype} are no plain numbers.")
+    reader = MemoryReader(SharedBytes(stored.reshape(-1).view(np.uint8)), item_bytes)
+    return _source(stored.dtype, item_shape, reader, math.prod(index_shape), index_shape, name="memory")
+
+
+def _split_shape(shape: tuple[int, ...], sig_dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if not 1 <= sig_dims <= len(shape):
+        raise ValueError(f"sig_dims is {sig_dims}; an array of shape {shape} allows 1 to {len(shape)}.")
+    split = len(shape) - sig_dims
+    return shape[:split], shape[split:]
+
+
+def _source(
+    stored: np.dtype[Any],
+    item_shape: tuple[int, ...],
+    reader: RangeReader,
+    n_items: int,
+    index_shape: tuple[int, ...],
+    *,
+    name: str,
+) -> ArraySource:
+    descriptor = ItemDescriptor(
+        dtype=stored.newbyteorder("="),
+        item_shape=item_shape,
+        codec="raw",
+        codec_params={"dtype": stored.str},
+        index_shape=index_shape,
+        n_items=n_items,
+        meta={"source": name},
+    )
+    return ArraySource(descriptor, reader, n_items=n_items, index_shape=index_shape)
