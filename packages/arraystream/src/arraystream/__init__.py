@@ -2,6 +2,14 @@
 
 from ._chunk import FeedChunk, FeedEnd, FeedGap, FeedVerdict, ItemDescriptor, Lease, Status
 from ._codec import Codec, Decoder
+from ._connection import (
+    Connection,
+    ConnectionBuilder,
+    ConnectionStatistics,
+    Controller,
+    PendingAcquisition,
+)
+from ._connection_state import TRANSITIONS, ConnectionState, ConnectionStateMachine, StateChange
 from ._errors import (
     AcquisitionAborted,
     ChecksumError,
@@ -25,13 +33,20 @@ from ._shared_bytes import SharedBytes
 from ._sources import ArraySource, open_memory, open_npy, open_raw
 
 __all__ = [
+    "TRANSITIONS",
     "AcquisitionAborted",
     "ArraySource",
     "ChecksumError",
     "Codec",
     "CodecError",
+    "Connection",
+    "ConnectionBuilder",
     "ConnectionClosed",
     "ConnectionFailed",
+    "ConnectionState",
+    "ConnectionStateMachine",
+    "ConnectionStatistics",
+    "Controller",
     "Decoder",
     "Feed",
     "FeedChunk",
@@ -42,6 +57,7 @@ __all__ = [
     "Lease",
     "LimitError",
     "Member",
+    "PendingAcquisition",
     "PluginError",
     "PluginInfo",
     "ProtocolError",
@@ -50,6 +66,7 @@ __all__ = [
     "RawCodec",
     "SharedBytes",
     "Stalled",
+    "StateChange",
     "StateError",
     "Status",
     "StreamError",
