@@ -1,1 +1,14 @@
-//! The core of detector-merlin, without Python.
+//! Quantum Detectors Merlin / MerlinEM (Medipix3RX): from bytes on the wire to pixels.
+//!
+//! * [`header`]: the three kinds of text on the data channel, parsed without trusting them.
+//! * [`format`]: what one frame looks like, encoded and decoded.
+//! * [`codec`]: pixels from encoded bytes, a band of rows at a time, cast on the way.
+//!
+//! Nothing in here knows of Python.  Bytes follow the MerlinEM network protocol as recorded from
+//! real detectors; where a fact is undocumented the comment says so.
+
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+pub mod codec;
+pub mod format;
+pub mod header;
