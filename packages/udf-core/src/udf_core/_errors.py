@@ -1,0 +1,91 @@
+"""What can go wrong in a run of user-defined functions, by name.
+
+Every error says what happened, on which object, with which value, and what to do.  Each is also the
+built-in exception a caller would expect (`ScanError` is a `ValueError`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class UDFError(Exception):
+    """Base of all errors of this package."""
+
+
+class UDFException(UDFError):  # noqa: N818  (the contract's name)
+    """A user-defined function breaks the UDF contract."""
+
+
+class UDFRunCancelled(UDFError):  # noqa: N818  (the contract's name)
+    """The run was ended before all frames were processed."""
+
+
+class InvalidMaskError(UDFError, ValueError):
+    """A validity mask is not boolean or can't be broadcast to its data."""
+
+
+class ScanError(UDFError, ValueError):
+    """A scan's shape does not fit the number of items, or its parameters contradict each other."""
+
+
+class RoiError(UDFError, ValueError):
+    """A region of interest does not fit the scan."""
+
+
+class SliceUsageError(UDFError, ValueError):
+    """Slices or shapes that don't belong together were combined."""
+
+
+class ExecutorSpecException(UDFError, ValueError):  # noqa: N818  (the contract's name)
+    """The wanted executor does not exist or does not take these settings."""
+
+
+class CoverageError(UDFError, AssertionError):
+    """The engine itself skipped or repeated data.  Always a bug of this package: please report it."""
+
+
+class WorkerLostError(UDFError, RuntimeError):
+    """Workers died so often that the run was given up."""
+
+
+class RemoteTraceback(UDFError):  # noqa: N818  (is only ever a cause)
+    """Cause of an error that was raised in a worker: carries the worker's traceback as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class UseDiscouragedWarning(FutureWarning):
+    """Something works but has a better replacement, named in the text."""
+
+
+class WorkerLostWarning(RuntimeWarning):
+    """A worker died during a run; its work was done again and the result is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """Record of a worker that died during a run.
+
+    Parameters
+    ----------
+    worker
+        Number of the worker.
+    reason
+        How it ended, in words (``killed by SIGKILL``).
+    replaced
+        Whether another worker was started in its place.
+    """
+
+    worker: int
+    reason: str
+    replaced: bool
+
+    def __str__(self) -> str:
+        after = "another one was started" if self.replaced else "the others went on"
+        return f"worker {self.worker} was lost ({self.reason}); its uncommitted frames were redone, {after}"
