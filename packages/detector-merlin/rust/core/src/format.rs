@@ -9,9 +9,9 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// Pixels along one edge of a Medipix3 chip.
-pub const CHIP_PIXELS: usize = 256;
+pub(crate) const CHIP_PIXELS: usize = 256;
 /// Width of the empty cross between chips in the gap-filled layouts of raw frames.
-pub const GAP_PIXELS: usize = 2;
+pub(crate) const GAP_PIXELS: usize = 2;
 /// No frame may be larger than this: far above a quad at 24 bit, far below harm.
 pub const MAX_FRAME_BYTES: usize = 256 << 20;
 
@@ -41,15 +41,15 @@ pub enum FormatError {
         /// Number of chips.
         n_chips: u32,
     },
-    /// The header's width does not follow from the number of chips.
+    /// The header's width is not that of whole rows of chips.
     #[error(
-        "raw frame of {n_chips} chips in layout {layout} can't be {width} pixels wide; expected {expected}"
+        "raw frame (depth {depth}) of {n_chips} chips in layout {layout} can't have a header width of {width}"
     )]
     RawWidth {
         /// Width as the header says.
         width: u32,
-        /// What would fit.
-        expected: usize,
+        /// Counter depth.
+        depth: u32,
         /// Number of chips.
         n_chips: u32,
         /// Arrangement of the chips.
@@ -267,31 +267,39 @@ impl FrameFormat {
         Ok(format)
     }
 
-    /// A raw row holds whole chip rows; 24-bit headers count both 12-bit images in the width.
+    /// A raw row holds whole rows of all chips, each of whole 64-bit words.
     fn check_raw_width(&self) -> Result<(), FormatError> {
         let fits_layout = match self.layout {
             ChipLayout::Single => self.n_chips == 1,
             ChipLayout::Quad | ChipLayout::QuadGap => self.n_chips == 4,
             ChipLayout::Row | ChipLayout::RowGap => true,
         };
-        let single = self.n_chips as usize * CHIP_PIXELS;
-        let expected = if self.encoding == Encoding::Raw24 {
-            2 * single
-        } else {
-            single
+        let per_word = match self.encoding {
+            Encoding::Raw1 => 64,
+            Encoding::Raw6 => 8,
+            _ => 4,
         };
-        let width = self.header_width as usize;
-        let fits_width = width == expected || (self.encoding == Encoding::Raw24 && width == single);
-        if fits_layout && fits_width {
+        let chips = self.n_chips as usize * self.images();
+        if fits_layout && (self.header_width as usize).is_multiple_of(chips * per_word) {
             Ok(())
         } else {
             Err(FormatError::RawWidth {
                 width: self.header_width,
-                expected,
+                depth: self.depth,
                 n_chips: self.n_chips,
                 layout: self.layout,
             })
         }
+    }
+
+    /// Complete images in one payload; the header counts both of 24-bit data in the width.
+    fn images(&self) -> usize {
+        if self.encoding == Encoding::Raw24 { 2 } else { 1 }
+    }
+
+    /// Pixels in one row of one chip of a raw frame: 256 on every real detector.
+    pub(crate) fn chip_pixels(&self) -> usize {
+        self.header_width as usize / (self.n_chips as usize * self.images())
     }
 
     /// Type of the pixels as the header names it.
@@ -347,7 +355,7 @@ impl FrameFormat {
         }
         let across = self.chips_across();
         let gap = self.gap_pixels();
-        let columns = across * CHIP_PIXELS + (across - 1) * gap;
+        let columns = across * self.chip_pixels() + (across - 1) * gap;
         match self.layout {
             ChipLayout::Quad | ChipLayout::QuadGap => (2 * height + gap, columns),
             ChipLayout::Single | ChipLayout::Row | ChipLayout::RowGap => (height, columns),
@@ -374,9 +382,9 @@ impl FrameFormat {
     /// Encoded bytes of one chip row of a raw frame (of one of the two images at 24 bit).
     pub(crate) fn chip_row_bytes(&self) -> usize {
         match self.encoding {
-            Encoding::Raw1 => CHIP_PIXELS / 8,
-            Encoding::Raw12 | Encoding::Raw24 => 2 * CHIP_PIXELS,
-            _ => CHIP_PIXELS,
+            Encoding::Raw1 => self.chip_pixels() / 8,
+            Encoding::Raw12 | Encoding::Raw24 => 2 * self.chip_pixels(),
+            _ => self.chip_pixels(),
         }
     }
 
@@ -461,8 +469,8 @@ mod tests {
             FormatError::Depth(7)
         );
         assert!(matches!(
-            bad(PixelKind::R64, 12, ChipLayout::Quad, 4, 512, 512),
-            FormatError::RawWidth { expected: 1024, .. }
+            bad(PixelKind::R64, 12, ChipLayout::Quad, 4, 1000, 256),
+            FormatError::RawWidth { width: 1000, .. }
         ));
         assert!(matches!(
             bad(PixelKind::R64, 12, ChipLayout::Quad, 2, 512, 256),

@@ -11,7 +11,13 @@ use std::arch::x86_64::*;
 
 use super::pixel::Pixel;
 use super::scalar::{self, RowKernel};
-use super::{Encoding, Request};
+use super::{Encoding, FrameFormat, PixelKind, Request};
+
+/// Whether the kernels here can decode a format: rows of raw chips must be of whole registers, as
+/// those of every real detector are.
+pub(super) fn fits(format: &FrameFormat) -> bool {
+    format.kind() != PixelKind::R64 || format.chip_pixels().is_multiple_of(64)
+}
 
 /// Decode a checked request with AVX2.
 #[target_feature(enable = "avx2")]

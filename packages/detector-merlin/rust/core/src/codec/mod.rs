@@ -16,7 +16,7 @@ pub use pixel::Pixel;
 
 use thiserror::Error;
 
-use crate::format::{CHIP_PIXELS, ChipLayout, Encoding, FrameFormat, PixelKind};
+use crate::format::{ChipLayout, Encoding, FrameFormat, PixelKind};
 use scalar::RowKernel;
 
 /// A request that the bytes can't fulfil.
@@ -105,21 +105,12 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         let request = Request::check(self, payload, offsets, rows, out.len())?;
         #[cfg(target_arch = "x86_64")]
-        if self.vectorise && std::arch::is_x86_feature_detected!("avx2") {
+        if self.vectorise && avx2::fits(&self.format) && std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.
             unsafe { avx2::decode(&request, out) };
             return Ok(());
         }
-        match self.format.encoding() {
-            Encoding::Plain8 => request.run::<T, scalar::Plain8>(out),
-            Encoding::Plain16 => request.run::<T, scalar::Plain16>(out),
-            Encoding::Plain32 => request.run::<T, scalar::Plain32>(out),
-            Encoding::Plain64 => request.run::<T, scalar::Plain64>(out),
-            Encoding::Raw1 => request.run::<T, scalar::Raw1>(out),
-            Encoding::Raw6 => request.run::<T, scalar::Raw6>(out),
-            Encoding::Raw12 => request.run::<T, scalar::Raw12>(out),
-            Encoding::Raw24 => request.run::<T, scalar::Raw24>(out),
-        }
+        scalar::decode(&request, out);
         Ok(())
     }
 }
@@ -251,7 +242,7 @@ fn raw_row<T: Pixel, K: RowKernel<T>>(format: &FrameFormat, frame: &[u8], row: u
         let lower = frame
             .get(half + begin..half + begin + chip_bytes)
             .unwrap_or_default();
-        let Some((pixels, tail)) = rest.split_at_mut_checked(CHIP_PIXELS) else {
+        let Some((pixels, tail)) = rest.split_at_mut_checked(format.chip_pixels()) else {
             return;
         };
         K::row(encoded, lower, rotated, pixels);

@@ -4,6 +4,21 @@
 //! its `i`-th group of bits from the low end.  Rotated rows are read from the last word's high end.
 
 use super::pixel::Pixel;
+use super::{Encoding, Request};
+
+/// Decode a checked request without vector instructions.
+pub(super) fn decode<T: Pixel>(request: &Request<'_>, out: &mut [T]) {
+    match request.decoder.format.encoding() {
+        Encoding::Plain8 => request.run::<T, Plain8>(out),
+        Encoding::Plain16 => request.run::<T, Plain16>(out),
+        Encoding::Plain32 => request.run::<T, Plain32>(out),
+        Encoding::Plain64 => request.run::<T, Plain64>(out),
+        Encoding::Raw1 => request.run::<T, Raw1>(out),
+        Encoding::Raw6 => request.run::<T, Raw6>(out),
+        Encoding::Raw12 => request.run::<T, Raw12>(out),
+        Encoding::Raw24 => request.run::<T, Raw24>(out),
+    }
+}
 
 /// Decodes one row of one chip, or of a whole plain frame.
 pub(super) trait RowKernel<T: Pixel> {

@@ -19,15 +19,16 @@ fn model(format: &FrameFormat, frame: &[u8], row: usize, column: usize) -> u64 {
         _ => {}
     }
     let gap = format.gap_pixels();
-    let (chip_column, x) = (column / (256 + gap), column % (256 + gap));
-    if x >= 256 || (height..height + gap).contains(&row) {
+    let chip_width = format.chip_pixels();
+    let (chip_column, x) = (column / (chip_width + gap), column % (chip_width + gap));
+    if x >= chip_width || (height..height + gap).contains(&row) {
         return 0;
     }
     let rotated = row >= height;
     let y = if rotated { 2 * height + gap - 1 - row } else { row };
-    let x = if rotated { 255 - x } else { x };
+    let x = if rotated { chip_width - 1 - x } else { x };
     let chip = if rotated { chip_column + 2 } else { chip_column };
-    let position = (y * n_chips + n_chips - 1 - chip) * 256 + x;
+    let position = (y * n_chips + n_chips - 1 - chip) * chip_width + x;
     let word = |per_word: usize, base: usize| big_endian(base + position / per_word * 8, 8);
     let part = |per_word: usize, base: usize| {
         let bits = 64 / per_word;

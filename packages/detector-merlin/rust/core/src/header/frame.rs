@@ -119,7 +119,6 @@ impl FrameHeader {
             8 => 6,
             16 if self.width as usize == chips_wide.saturating_mul(2) => 24,
             16 => 12,
-            32 => 24,
             _ => 0,
         }
     }
