@@ -59,7 +59,7 @@ class Contestant:
     """One system doing one kind of work, with a sender of its own, kept alive between samples."""
 
     def __init__(
-        self, system: str, work: str, pixels: PixelFormat, stream: Path, n_frames: int, options: list[str]
+        self, system: str, work: str, pixels: PixelFormat, stream: Path, n_frames: int, executor: str
     ) -> None:
         self.system, self.work, self.pixels, self.n_frames = system, work, pixels, n_frames
         sizes = [str(n_frames), str(pixels.message_bytes)]
@@ -68,7 +68,7 @@ class Contestant:
         python = PEER_PYTHON if system == "libertem" else sys.executable
         assert python is not None
         arguments = ["--port", port, "--pixels", pixels.name, "--n-frames", str(n_frames)]
-        arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, *options]
+        arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, "--executor", executor]
         self._receiver = self._spawn([python, str(HERE / "systems" / f"{system}.py"), *arguments])
         if self._line(self._receiver) != "ready":
             raise RuntimeError(f"{system}/{work} did not come up")
@@ -131,11 +131,11 @@ class Contestant:
 
 
 def contestants(
-    pixels: PixelFormat, stream: Path, n_frames: int, systems: list[str], options: list[str]
+    pixels: PixelFormat, stream: Path, n_frames: int, systems: list[str], executor: str
 ) -> list[Contestant]:
     """Start every system on one pixel format."""
     return [
-        Contestant(system, work, pixels, stream, n_frames, options if system == "ours" else [])
+        Contestant(system, work, pixels, stream, n_frames, executor)
         for system in systems
         for work in WORKS[system]
     ]
@@ -147,10 +147,10 @@ def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[st
     with tempfile.TemporaryDirectory(prefix="livestem-bench-", dir=arguments.scratch) as folder:
         stream = Path(folder) / "stream.bin"
         write_stream(stream, pixels, arguments.frames)
-        field = contestants(pixels, stream, arguments.frames, systems, arguments.ours)
+        field = contestants(pixels, stream, arguments.frames, systems, arguments.executor)
         slow_frames = 1024
         slow = contestants(
-            pixels, stream, slow_frames, [s for s in systems if s in ("ours", "libertem")], arguments.ours
+            pixels, stream, slow_frames, [s for s in systems if s in ("ours", "libertem")], arguments.executor
         )
         try:
             for one in field + slow:  # JIT compilation, first touch
@@ -180,16 +180,14 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
     parser.add_argument("--systems", nargs="+", choices=list(WORKS), default=list(WORKS))
     parser.add_argument("--scratch", default=None, help="folder for the streams (up to 2.2 GB, page cache)")
-    parser.add_argument("--ours", nargs="*", default=[], help="options for our system, e.g. executor=processes")
+    parser.add_argument("--executor", default="threads", help="our executor: threads, processes or inline")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for all samples")
     arguments = parser.parse_args()
     systems = list(arguments.systems)
     if "libertem" in systems and not PEER_PYTHON:
         print("LIVESTEM_LIBERTEM_PYTHON is not set: measuring without LiberTEM-live", file=sys.stderr)
         systems.remove("libertem")
-    samples = [
-        sample for name in arguments.formats for sample in measure(FORMATS[name], arguments, systems)
-    ]
+    samples = [sample for name in arguments.formats for sample in measure(FORMATS[name], arguments, systems)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / time.strftime("%Y-%m-%dT%H%M%S.json")
     machine = {"cores": os.cpu_count(), "processor": platform.processor(), "kernel": platform.release()}

@@ -51,7 +51,9 @@ def test_no_package_depends_on_the_stranger_called_arraystream(package: str) -> 
 
 
 def test_arraystream_speaks_no_word_of_microscopy() -> None:
-    words = re.compile(r"\b(microscop\w*|stem|merlin|dectris|timepix\w*|nav_shape|sig_shape)\b", re.IGNORECASE)
+    words = re.compile(
+        r"\b(microscop\w*|stem|merlin|dectris|timepix\w*|nav_shape|sig_shape)\b", re.IGNORECASE
+    )
     allowed = {"_plugins.py"}  # knows which `pip install` line to print for a well-known plug-in
 
     found = [

@@ -29,9 +29,17 @@ pytestmark = pytest.mark.timeout(1200)
 
 def run(command: list[str], cwd: Path, **env: str) -> str:
     """Run a command outside any environment of ours; return what it printed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))
+    }
     finished = subprocess.run(
-        command, cwd=cwd, env=clean | env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        cwd=cwd,
+        env=clean | env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     assert finished.returncode == 0, f"{' '.join(command)}\n{finished.stdout[-8000:]}"
     return finished.stdout

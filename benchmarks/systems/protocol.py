@@ -24,6 +24,7 @@ class Case:
     n_frames: int
     message_bytes: int
     work: str
+    executor: str
 
     @classmethod
     def from_arguments(cls) -> Case:
@@ -34,6 +35,7 @@ class Case:
         parser.add_argument("--n-frames", type=int, required=True)
         parser.add_argument("--message-bytes", type=int, required=True)
         parser.add_argument("--work", required=True)
+        parser.add_argument("--executor", default="threads")
         return cls(**vars(parser.parse_args()))
 
     @property
