@@ -268,6 +268,12 @@ class MerlinSimulator:
         return self._servers[1].port.port if len(self._servers) > 1 else None
 
     @property
+    def alive(self) -> bool:
+        """Whether it is running and no thread has failed."""
+        threads = [self._sender, *self._servers]
+        return all(thread is not None and thread.is_alive() for thread in threads)
+
+    @property
     def frame_format(self) -> FrameFormat:
         """How pixels travel with the present settings."""
         return self._detector.frame_format()
@@ -326,6 +332,10 @@ class MerlinSimulator:
     def wait_for_status(self, status: DetectorStatus, timeout: float = 10.0) -> bool:
         """Wait until the detector has a status; false if it has not in time."""
         return self._running.wait_for(lambda: self._detector.status is status, timeout)
+
+    def wait(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until the data port's thread ends."""
+        self._running.join(timeout)
 
     def wait_for_client(self, connected: bool = True, timeout: float = 10.0) -> bool:
         """Wait until a data client is there, or gone; false if not in time."""
