@@ -1,0 +1,200 @@
+"""What a run cost and achieved, in figures: frames, losses, rates, latency, CPU time.
+
+Counters of a connection count since it was opened; a `Meter` notes them at the start of a run and
+reports differences, so that one connection can serve many runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from arraystream import ConnectionStatistics
+
+MIB = 2**20
+RATE_WINDOW_S = 1.0
+_COUNTERS = ("n_lost", "n_stale", "n_duplicate", "n_out_of_order", "n_corrupt", "n_discarded")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run in figures.
+
+    Parameters
+    ----------
+    n_frames, n_frames_expected
+        Frames that are in the result, and that the scan wants.
+    n_received, n_bytes
+        What the connection received meanwhile.
+    n_lost, n_stale, n_duplicate, n_out_of_order, n_corrupt, n_discarded
+        As in `arraystream.ConnectionStatistics`, of this run.
+    duration_s
+        First to last frame received; ``None`` if there were fewer than two.
+    first_result_s
+        First frame received to first partial result.
+    latency_s
+        Last frame received to final result.
+    buffer_high_water
+        Share of the buffer that was full at most.
+    cpu_s
+        CPU time of this process and its workers, simulators excluded.
+    executor, n_workers
+        Who did the work.
+    """
+
+    n_frames: int
+    n_frames_expected: int
+    n_received: int
+    n_bytes: int
+    n_lost: int = 0
+    n_stale: int = 0
+    n_duplicate: int = 0
+    n_out_of_order: int = 0
+    n_corrupt: int = 0
+    n_discarded: int = 0
+    duration_s: float | None = None
+    first_result_s: float | None = None
+    latency_s: float | None = None
+    buffer_high_water: float = 0.0
+    cpu_s: float = 0.0
+    executor: str = ""
+    n_workers: int = 0
+
+    @property
+    def frames_per_s(self) -> float | None:
+        """Mean rate of frames received."""
+        return None if not self.duration_s else (self.n_received - 1) / self.duration_s
+
+    @property
+    def mib_per_s(self) -> float | None:
+        """Mean rate of bytes received, in MiB/s."""
+        return None if not self.duration_s else self.n_bytes / MIB / self.duration_s
+
+    @property
+    def cpu_us_per_frame(self) -> float | None:
+        """CPU time per frame in microseconds."""
+        return None if not self.n_received else 1e6 * self.cpu_s / self.n_received
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures as plain values."""
+        return asdict(self) | {"frames_per_s": self.frames_per_s, "mib_per_s": self.mib_per_s}
+
+
+class Meter:
+    """Measures one run.
+
+    Parameters
+    ----------
+    statistics
+        Gives the connection's counters.
+    strangers
+        Processes whose CPU time is not ours, e.g. a simulator.
+    """
+
+    def __init__(
+        self, statistics: Callable[[], ConnectionStatistics], strangers: tuple[int, ...] = ()
+    ) -> None:
+        self._statistics = statistics
+        self._strangers = strangers
+        self._before = statistics()
+        self._cpu_before = tree_cpu_s(os.getpid(), strangers)
+        self._first_result_s: float | None = None
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def saw_result(self) -> None:
+        """Note that there is a partial result.  Only the first call counts."""
+        if self._first_result_s is None:
+            self._first_result_s = time.monotonic()
+
+    @property
+    def statistics(self) -> ConnectionStatistics:
+        """The connection's counters now."""
+        return self._statistics()
+
+    def status(self) -> str:
+        """Say in one line how it goes now: received, rate, lost, buffer fill."""
+        now, counters = time.monotonic(), self._statistics()
+        received = counters.n_items - self._before.n_items
+        self._samples.append((now, received))
+        while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
+            self._samples.popleft()
+        began, earlier = self._samples[0]
+        rate = (received - earlier) / (now - began) if now > began else 0.0
+        lost = counters.n_lost - self._before.n_lost
+        return (
+            f"{received} frames received · {rate:,.0f} frames/s · {lost} lost · "
+            f"buffer {counters.buffer_fill:.0%}"
+        )
+
+    def figures(
+        self, *, n_frames: int, n_frames_expected: int, executor: str, n_workers: int, ended_s: float | None
+    ) -> Figures:
+        """Sum up the run.
+
+        Parameters
+        ----------
+        n_frames, n_frames_expected, executor, n_workers
+            As in `Figures`.
+        ended_s
+            ``time.monotonic()`` when the final result was there, ``None`` without one.
+        """
+        counters, before = self._statistics(), self._before
+        first, last = counters.first_item_time_s, counters.last_item_time_s
+        received = counters.n_items - before.n_items
+        if not received:
+            first = last = None
+        differences = {name: getattr(counters, name) - getattr(before, name) for name in _COUNTERS}
+        return Figures(
+            n_frames=n_frames,
+            n_frames_expected=n_frames_expected,
+            n_received=received,
+            n_bytes=counters.n_bytes - before.n_bytes,
+            duration_s=_difference(last, first),
+            first_result_s=_difference(self._first_result_s, first),
+            latency_s=_difference(ended_s, last),
+            buffer_high_water=counters.buffer_high_water,
+            cpu_s=max(0.0, tree_cpu_s(os.getpid(), self._strangers) - self._cpu_before),
+            executor=executor,
+            n_workers=n_workers,
+            **differences,
+        )
+
+
+def _difference(later: float | None, earlier: float | None) -> float | None:
+    return None if later is None or earlier is None else max(0.0, later - earlier)
+
+
+def tree_cpu_s(root: int, without: tuple[int, ...] = ()) -> float:
+    """Return the CPU time of a process, its living descendants, and its buried children.
+
+    Parameters
+    ----------
+    root
+        Process id.
+    without
+        Processes to leave out together with their descendants.
+    """
+    tick = os.sysconf("SC_CLK_TCK")
+    parents: dict[int, int] = {}
+    times: dict[int, float] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                # After the name in parentheses, which may itself hold spaces: state, ppid, …
+                words = (Path(entry.path) / "stat").read_text().rpartition(")")[2].split()
+                number = int(entry.name)
+                parents[number] = int(words[1])
+                times[number] = sum(int(word) for word in words[11:15]) / tick
+    total, family = times.get(root, 0.0), [root]
+    for number in family:
+        for child, parent in parents.items():
+            if parent == number and child not in without:
+                family.append(child)
+                total += times[child]
+    return total

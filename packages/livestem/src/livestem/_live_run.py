@@ -1,0 +1,131 @@
+"""One scan from the first frame to the figures, whatever ends it.
+
+The loop that `livestem run` and `livestem demo` share.  Complete, interrupted, aborted or failed: what
+has been computed by then is kept, and the outcome says how it ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arraystream import FeedVerdict
+
+from ._figures import Figures, Meter
+from ._results import Scales, Snapshot, take_snapshot
+
+if TYPE_CHECKING:
+    from ._acquisition import Acquisition
+    from ._context import LiveContext
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    snapshot
+        Results, also partial ones; ``None`` if there were none.
+    figures
+        What it cost and achieved.
+    error
+        What ended it early, ``KeyboardInterrupt`` included; ``None`` if nothing did.
+    verdict
+        How the acquisition ended; ``None`` if it was left before.
+    """
+
+    snapshot: Snapshot | None
+    figures: Figures
+    error: BaseException | None
+    verdict: FeedVerdict | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        return isinstance(self.error, KeyboardInterrupt)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to compute from a scan.
+
+    Parameters
+    ----------
+    algorithms
+        UDF objects.
+    labels
+        What each is called.
+    roi
+        Which positions to process, shape of the scan.
+    scales
+        Distances of neighbouring pixels.
+    executor, n_workers
+        Who does it; only reported.
+    """
+
+    algorithms: Sequence[Any]
+    labels: Sequence[str]
+    roi: npt.NDArray[np.bool_] | None = None
+    scales: Scales = field(default_factory=Scales)
+    executor: str = ""
+    n_workers: int = 0
+
+    def snapshot(self, part: Any) -> Snapshot:
+        """Copy partial results.
+
+        Parameters
+        ----------
+        part
+            What ``run_udf_iter`` yields.
+        """
+        return take_snapshot(part.buffers, part.damage.data, self.labels, self.scales)
+
+
+def process_scan(
+    context: LiveContext,
+    acquisition: Acquisition,
+    job: Job,
+    meter: Meter,
+    on_partial: Callable[[Any], None] = lambda part: None,
+) -> Outcome:
+    """Run the algorithms over a scan and keep whatever they give.
+
+    Parameters
+    ----------
+    context, acquisition, job
+        Who, from what, what.
+    meter
+        Has been started before the scan.
+    on_partial
+        Called with each partial result, about 10 times a second or more.
+    """
+    part: Any = None
+    error: BaseException | None = None
+    parts = context.run_udf_iter(dataset=acquisition, udf=list(job.algorithms), roi=job.roi)
+    try:
+        for part in parts:
+            meter.saw_result()
+            on_partial(part)
+    except (KeyboardInterrupt, Exception) as caught:
+        error = caught
+    finally:
+        parts.close()
+    snapshot = None if part is None else job.snapshot(part)
+    ended_s = time.monotonic()
+    n_wanted = 0
+    if snapshot is not None:
+        n_wanted = snapshot.valid.size if job.roi is None else int(np.count_nonzero(job.roi))
+    figures = meter.figures(
+        n_frames=0 if snapshot is None else int(np.count_nonzero(snapshot.valid)),
+        n_frames_expected=n_wanted,
+        executor=job.executor,
+        n_workers=job.n_workers,
+        ended_s=ended_s if snapshot is not None and error is None else None,
+    )
+    return Outcome(snapshot, figures, error, acquisition.verdict)

@@ -1,0 +1,100 @@
+"""What the terminal shows while a scan runs: a bar for the scan, a line for the connection."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from livestem._figures import Meter
+from livestem._live_run import Job
+from livestem._preview import Preview
+
+
+class _StatusColumn(ProgressColumn):
+    """Asks the connection for its counters each time the terminal is redrawn."""
+
+    max_refresh = 0.2
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def render(self, task: Task) -> Text:
+        return Text(self._meter.status(), style="dim")
+
+
+class ScanDisplay:
+    """Shows a running scan on the terminal and, if wanted, in a picture file.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    job
+        What is computed.
+    meter
+        Whose counters are shown.
+    title
+        Beside the bar.
+    preview
+        Picture file that follows the scan.
+    """
+
+    def __init__(
+        self, console: Console, job: Job, meter: Meter, title: str, preview: Preview | None = None
+    ) -> None:
+        self._job = job
+        self._preview = preview
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            _StatusColumn(meter),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._title = title
+        self._task = self._progress.add_task(f"{title}: waiting", total=None)
+
+    def show(self, part: Any) -> None:
+        """Take over a partial result.
+
+        Parameters
+        ----------
+        part
+            What ``run_udf_iter`` yields.
+        """
+        valid = part.damage.data
+        n_wanted = valid.size if self._job.roi is None else int(np.count_nonzero(self._job.roi))
+        self._progress.update(
+            self._task, description=self._title, total=n_wanted, completed=int(np.count_nonzero(valid))
+        )
+        if self._preview is not None and self._preview.is_due:
+            self._preview.show(self._job.snapshot(part))
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,1 @@
+"""``livestem demo``: what this is, in under a minute."""

@@ -1,0 +1,1 @@
+"""``livestem generate``: a synthetic scan with a known answer."""

@@ -1,0 +1,305 @@
+"""``livestem run``: scans of a live detector become pictures and numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from arraystream import Connection, ConnectionFailed, PendingAcquisition, PluginError
+from livestem._nav_shape import NavShape, shape_text
+from livestem._spec import AlgorithmSpec, unique_labels
+
+from ._errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, debug_option, explain, no_server, unknown_name
+from ._parameters import Algorithm, Length, Region, ScanShape, read_region
+
+if TYPE_CHECKING:
+    from livestem._acquisition import Acquisition
+    from livestem._context import LiveContext
+    from livestem._live_run import Job, Outcome
+    from livestem._results import Scales
+
+OPEN_TIMEOUT_S = 5.0
+HELP = """\
+Process scans of the live detector at URL; write pictures and numbers.
+
+\b
+Examples
+  livestem run merlin://127.0.0.1 --scan 128x128 --udf sum --udf com --out result/
+  livestem run merlin://192.168.0.10 --udf adf=ring:inner=40,outer=120 --step 0.05nm --live
+  livestem run merlin://127.0.0.1 --scan 256x256 --repeat 0 --executor processes
+  livestem run merlin://127.0.0.1 --scan 64x64 --roi 0:32,0:64 --timeout 30
+
+Algorithms and their parameters: livestem udfs.  Detectors: livestem detectors.
+
+Writes one PNG per result and results.npz with all numbers, the map of valid positions and how they
+were made.  Ctrl-C ends the scan and keeps what is there.  Exit code 0: complete; 1: an error, or
+the detector stopped early; 130: Ctrl-C.
+"""
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What the user asked for."""
+
+    url: str
+    scan: NavShape | None
+    offset: int
+    specs: list[AlgorithmSpec]
+    out: Path
+    executor: str
+    workers: int | None
+    timeout: float | None
+    repeat: int
+    roi: str | None
+    step: tuple[float, str] | None
+    detector_step: tuple[float, str] | None
+    live: bool
+    arm: bool
+
+
+@click.command(help=HELP)
+@click.argument("url")
+@click.option(
+    "--scan",
+    type=ScanShape(),
+    help="Shape of the scan, e.g. 128x128; −1 is filled in.  Default: what the detector announces.",
+)
+@click.option(
+    "--offset", type=int, default=0, show_default=True, help="Frames before the scan's first position."
+)
+@click.option(
+    "--udf",
+    "specs",
+    type=Algorithm(),
+    multiple=True,
+    help="What to compute: [LABEL=]NAME[:KEY=VALUE,…]; may be repeated.  Default: sum.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("result"),
+    show_default=True,
+    help="Folder for pictures and results.npz.",
+)
+@click.option("--executor", default="threads", show_default=True, help="inline, threads or processes.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="How many.  Default: as many as the executor likes."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for a scan and its first frame.  Default: until Ctrl-C.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Scans to process; 0: until Ctrl-C.",
+)
+@click.option("--roi", type=Region(), help="Positions to process: Y0:Y1,X0:X1 or a boolean .npy file.")
+@click.option("--step", type=Length(), help="Distance of scan positions, e.g. 0.2nm, for axes and scale bar.")
+@click.option("--detector-step", type=Length(), help="Distance of detector pixels, e.g. 0.5mrad.")
+@click.option("--live", is_flag=True, help="Keep preview.png up to date while the scan runs.")
+@click.option(
+    "--arm/--passive",
+    default=False,
+    show_default=True,
+    help="Arm and trigger the detector ourselves, or wait for somebody else to do it.",
+)
+@debug_option
+@click.pass_context
+def run(ctx: click.Context, /, specs: tuple[AlgorithmSpec, ...], **options: Any) -> None:
+    """Process scans of a live detector."""
+    wishes = _Wishes(specs=unique_labels(list(specs) or [AlgorithmSpec("sum")]), **options)
+    console = Console(highlight=False)
+    if wishes.offset and wishes.scan is not None and -1 in wishes.scan:
+        raise Failure("--offset needs a --scan without −1")
+    if wishes.offset and wishes.scan is None:
+        raise Failure("--offset needs a --scan")
+    algorithms = [_build(spec) for spec in wishes.specs]
+    with _session(wishes) as (context, connection):
+        number = 0
+        while wishes.repeat == 0 or number < wishes.repeat:
+            number += 1
+            folder = wishes.out if wishes.repeat == 1 else wishes.out / f"scan-{number:04d}"
+            outcome = _one_scan(console, wishes, context, connection, algorithms, folder)
+            if outcome.error is not None:
+                _leave(ctx, outcome, folder)
+
+
+def _build(spec: AlgorithmSpec) -> Any:
+    try:
+        return spec.build()
+    except PluginError as error:
+        raise unknown_name("UDF", spec.name, error) from error
+
+
+@contextlib.contextmanager
+def _session(wishes: _Wishes) -> Iterator[tuple[LiveContext, Connection]]:
+    from livestem._context import LiveContext
+
+    name, separator, _ = wishes.url.partition("://")
+    if not separator:
+        raise Failure(f"{wishes.url!r} is not the URL of a detector; write e.g. merlin://127.0.0.1")
+    with LiveContext.make_with(wishes.executor, cpus=wishes.workers) as context:
+        try:
+            builder = context.make_connection(wishes.url)
+        except PluginError as error:
+            raise unknown_name("detector", name, error) from error
+        try:
+            connection = builder.open(timeout=min(OPEN_TIMEOUT_S, wishes.timeout or OPEN_TIMEOUT_S))
+        except ConnectionFailed as error:
+            raise no_server(wishes.url, error) from error
+        with connection:
+            yield context, connection
+
+
+def _one_scan(
+    console: Console,
+    wishes: _Wishes,
+    context: LiveContext,
+    connection: Connection,
+    algorithms: list[Any],
+    folder: Path,
+) -> Outcome:
+    """Process the next scan, write what it gave, say how it went."""
+    from livestem._figures import Meter
+    from livestem._live_run import process_scan
+    from livestem._preview import Preview
+    from livestem._results import write_results
+
+    from ._display import ScanDisplay
+    from ._summary import print_summary
+
+    meter = Meter(connection.statistics)
+    with console.status(f"waiting for a scan on {wishes.url} (Ctrl-C ends)"):
+        acquisition = _next_acquisition(wishes, context, connection)
+    scan_text = shape_text(acquisition.nav_shape)
+    job = _job(wishes, context, algorithms, acquisition.nav_shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        preview = stack.enter_context(Preview(folder / "preview.png")) if wishes.live else None
+        display = stack.enter_context(ScanDisplay(console, job, meter, f"scan {scan_text}", preview))
+        outcome = process_scan(context, acquisition, job, meter, display.show)
+    files = []
+    if outcome.snapshot is not None:
+        files = write_results(
+            folder, outcome.snapshot, describe(wishes.url, wishes.specs, acquisition, outcome)
+        )
+    print_summary(console, detector=wishes.url, scan=scan_text, outcome=outcome, files=files, folder=folder)
+    return outcome
+
+
+def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connection) -> Acquisition:
+    from udf_core import Scan
+
+    scan = None if not wishes.offset or wishes.scan is None else Scan(wishes.scan, offset=wishes.offset)
+    nav_shape = None if scan is not None else wishes.scan
+    if wishes.arm:
+        from livestem._hooks import Hooks, ReadyForDataEnv
+
+        controller = connection.get_active_controller()
+
+        class Trigger(Hooks):
+            def on_ready_for_data(self, env: ReadyForDataEnv) -> None:
+                controller.trigger()
+
+        return context.make_acquisition(
+            connection, nav_shape, controller=controller, hooks=Trigger(), scan=scan, timeout=wishes.timeout
+        )
+    pending = connection.wait_for_acquisition(wishes.timeout)
+    if pending is None:
+        raise Failure(
+            f"{wishes.url}: no scan began within {wishes.timeout:g} s; "
+            "arm the detector, or pass --arm to have it armed"
+        )
+    return context.make_acquisition(
+        connection, nav_shape, pending_aq=pending, scan=scan, timeout=wishes.timeout
+    )
+
+
+def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], nav_shape: NavShape) -> Job:
+    from livestem._live_run import Job
+
+    roi: npt.NDArray[np.bool_] | None = None
+    if wishes.roi is not None:
+        try:
+            roi = read_region(wishes.roi, nav_shape)
+        except (ValueError, OSError) as error:
+            raise Failure(str(error)) from error
+    return Job(
+        algorithms,
+        [spec.label for spec in wishes.specs],
+        roi,
+        _scales(wishes),
+        executor=wishes.executor,
+        n_workers=context.n_workers,
+    )
+
+
+def _scales(wishes: _Wishes) -> Scales:
+    from livestem._results import Scales
+    from livestem.views import Calibration
+
+    def calibration(step: tuple[float, str] | None) -> Calibration:
+        return Calibration() if step is None else Calibration((step[0], step[0]), step[1])
+
+    return Scales(calibration(wishes.step), calibration(wishes.detector_step))
+
+
+def describe(
+    url: str, specs: list[AlgorithmSpec], acquisition: Acquisition, outcome: Outcome
+) -> dict[str, Any]:
+    """Say how results were made, for the metadata of ``results.npz``.
+
+    Parameters
+    ----------
+    url, specs, acquisition
+        Where from, and what was computed.
+    outcome
+        How it went.
+    """
+    pending: PendingAcquisition | None = acquisition.pending
+    verdict = outcome.verdict
+    ended = "interrupted" if outcome.interrupted else "left early" if verdict is None else verdict.status
+    return {
+        "livestem": version("livestem"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "detector": url,
+        "algorithms": {
+            spec.label: {"name": spec.name, "parameters": dict(spec.parameters)} for spec in specs
+        },
+        "nav_shape": list(acquisition.nav_shape),
+        "acquisition": {} if pending is None else dict(pending.meta),
+        "verdict": ended,
+        "complete": outcome.error is None and outcome.snapshot is not None and outcome.figures.n_lost == 0,
+        "error": None if outcome.error is None else explain(outcome.error),
+        "gaps": [] if verdict is None else [[gap.first, gap.stop, gap.reason] for gap in verdict.gaps],
+        "figures": outcome.figures.as_dict(),
+    }
+
+
+def _leave(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
+    """End with what went wrong, and say that partial results are there."""
+    from ._errors import DEBUG
+
+    kept = ""
+    if outcome.snapshot is not None:
+        kept = f"; partial results ({outcome.snapshot.share_done:.0%} of the scan) are in {folder}/"
+    if outcome.interrupted:
+        raise Failure(f"interrupted{kept}", EXIT_INTERRUPTED)
+    assert outcome.error is not None
+    if ctx.find_root().meta.get(DEBUG):
+        raise outcome.error
+    raise Failure(f"{explain(outcome.error)}{kept}", EXIT_FAILED)
