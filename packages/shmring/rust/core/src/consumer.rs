@@ -325,7 +325,7 @@ fn sizes(hello: &Message) -> Result<(usize, usize), RingError> {
     let most = layout::tx_capacity(crate::config::RingConfig::MAX_QUEUE_DEPTH);
     let queue_fits = hello.tx_capacity.is_power_of_two() && u64::from(hello.tx_capacity) <= most;
     let slots_fit = (1..=crate::config::RingConfig::MAX_SLOTS).contains(&hello.n_slots);
-    if !queue_fits || !slots_fit || hello.slot_bytes % 64 != 0 {
+    if !queue_fits || !slots_fit || !hello.slot_bytes.is_multiple_of(64) {
         return Err(nonsense());
     }
     let data_len = usize::try_from(hello.slot_bytes)

@@ -598,6 +598,7 @@ impl State {
     /// The numbers now.
     pub(crate) fn stats(&mut self) -> RingStats {
         self.turn();
+        self.peers.iter_mut().for_each(Peer::look);
         let counts = self.ledger.counts();
         let consumers: Vec<_> = self.peers.iter().map(|peer| self.consumer_stats(peer)).collect();
         let waiting: usize = self.tags.values().map(|tag| tag.backlog.len()).sum();

@@ -73,6 +73,6 @@ pub use layout::{FLAG_BROADCAST_ONLY, LAYOUT_HASH, LAYOUT_VERSION};
 #[cfg(not(loom))]
 pub use ledger::Lease;
 #[cfg(not(loom))]
-pub use ring::{ConsumerId, Ring, SlotWriter, StackInfo};
+pub use ring::{ConsumerId, KeepMapped, Ring, SlotWriter, StackInfo};
 #[cfg(not(loom))]
 pub use stats::{ConsumerStats, RingEvent, RingStats};

@@ -386,6 +386,11 @@ pub(crate) fn own_pidfd() -> Option<OwnedFd> {
     rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).ok()
 }
 
+/// While this lives, the owner's memory stays mapped, even if the ring is closed and dropped.
+pub struct KeepMapped {
+    _data: Arc<OwnerData>,
+}
+
 /// The right to write one slot.  Dropped without [`commit`](Self::commit), the slot is free again.
 pub struct SlotWriter {
     shared: Arc<Shared>,
@@ -403,6 +408,14 @@ impl SlotWriter {
     #[must_use]
     pub fn slot_bytes(&self) -> usize {
         self.slot.as_ref().map_or(0, ClaimedSlot::len)
+    }
+
+    /// Keep the ring's memory mapped for pointers into the slot that outlive this writer.
+    #[must_use]
+    pub fn keep_mapped(&self) -> KeepMapped {
+        KeepMapped {
+            _data: Arc::clone(&self.shared.data),
+        }
     }
 
     /// Names the slot as it is filled now.

@@ -1,4 +1,10 @@
 //! The whole ring in one process: owner and consumers as threads of the test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
