@@ -12,6 +12,7 @@ from ._connection import (
 from ._connection_state import TRANSITIONS, ConnectionState, ConnectionStateMachine, StateChange
 from ._errors import (
     AcquisitionAborted,
+    AuthError,
     ChecksumError,
     CodecError,
     ConnectionClosed,
@@ -26,17 +27,52 @@ from ._errors import (
 )
 from ._feed import Feed, Member, Ticket
 from ._plugins import PluginInfo, list_plugins, load_plugin, open_decoder, redeem_ticket
+from ._protocol.decoder import Allocator, Arrival, StreamDecoder
+from ._protocol.encoder import StreamEncoder
+from ._protocol.limits import ErrorCode, Limits
+from ._protocol.messages import (
+    Ack,
+    Begin,
+    Bye,
+    Chunk,
+    Credit,
+    Describe,
+    Encoded,
+    End,
+    Error,
+    Gap,
+    Heartbeat,
+    Hello,
+    Mark,
+    Message,
+    Sync,
+    Welcome,
+)
+from ._protocol.session import PROTOCOL_VERSION
+from ._protocol.stream_state import STREAM_TABLE, StreamState
 from ._range_feed import RangeFeed
 from ._range_reader import RangeReader
 from ._raw_codec import RawCodec
+from ._receiver import Receiver, receive
+from ._sender import AcquisitionSender, Sender, send
 from ._shared_bytes import SharedBytes
 from ._sources import ArraySource, open_memory, open_npy, open_raw
 
 __all__ = [
+    "PROTOCOL_VERSION",
+    "STREAM_TABLE",
     "TRANSITIONS",
+    "Ack",
     "AcquisitionAborted",
+    "AcquisitionSender",
+    "Allocator",
     "ArraySource",
+    "Arrival",
+    "AuthError",
+    "Begin",
+    "Bye",
     "ChecksumError",
+    "Chunk",
     "Codec",
     "CodecError",
     "Connection",
@@ -47,16 +83,28 @@ __all__ = [
     "ConnectionStateMachine",
     "ConnectionStatistics",
     "Controller",
+    "Credit",
     "Decoder",
+    "Describe",
+    "Encoded",
+    "End",
+    "Error",
+    "ErrorCode",
     "Feed",
     "FeedChunk",
     "FeedEnd",
     "FeedGap",
     "FeedVerdict",
+    "Gap",
+    "Heartbeat",
+    "Hello",
     "ItemDescriptor",
     "Lease",
     "LimitError",
+    "Limits",
+    "Mark",
     "Member",
+    "Message",
     "PendingAcquisition",
     "PluginError",
     "PluginInfo",
@@ -64,19 +112,28 @@ __all__ = [
     "RangeFeed",
     "RangeReader",
     "RawCodec",
+    "Receiver",
+    "Sender",
     "SharedBytes",
     "Stalled",
     "StateChange",
     "StateError",
     "Status",
+    "StreamDecoder",
+    "StreamEncoder",
     "StreamError",
+    "StreamState",
+    "Sync",
     "Ticket",
     "TruncatedStream",
+    "Welcome",
     "list_plugins",
     "load_plugin",
     "open_decoder",
     "open_memory",
     "open_npy",
     "open_raw",
+    "receive",
     "redeem_ticket",
+    "send",
 ]

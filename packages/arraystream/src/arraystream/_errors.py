@@ -66,6 +66,12 @@ class CodecError(StreamError, ValueError):
     code = 11
 
 
+class AuthError(StreamError, PermissionError):
+    """The peer does not let us in, or we don't let it in."""
+
+    code = 14
+
+
 class TruncatedStream(StreamError, EOFError):
     """The stream stopped in the middle of an acquisition."""
 

@@ -1,0 +1,1 @@
+"""The wire format of PROTOCOL.md: bytes to messages and back, without any I/O."""
