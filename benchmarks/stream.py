@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from detector_merlin import MerlinSimulator
 
 FRAME_SHAPE = (256, 256)

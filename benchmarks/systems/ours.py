@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from protocol import Case, serve
+
 from arraystream import Connection, FeedChunk
 from livestem import LiveContext
-from protocol import Case, serve
 from udf_4dstem import ApplyMasksUDF, CoMUDF, RingUDF, SumUDF
 from udf_core import UDF
 
