@@ -1,6 +1,8 @@
 """The executor of user-defined functions (UDFs) over array streams, the same live and offline."""
 
 from ._buffer import AuxBuffer, BufferWrapper, MaskedResult
+from ._context import AsyncResultGenerator, Context, ResultGenerator
+from ._dataset import SourceDataSet, StreamDataset
 from ._errors import (
     CoverageError,
     ExecutorSpecException,
@@ -17,36 +19,57 @@ from ._errors import (
     WorkerLostError,
     WorkerLostWarning,
 )
+from ._executor import Crew, Executor, make_executor
+from ._merge import UDFResults
 from ._meta import UDFMeta
 from ._namespace import MergeView
+from ._progress import ProgressReporter, ProgressState
+from ._roi import roi_mask
+from ._run import Run
+from ._scan import Scan, ScanMap
 from ._shape import Shape, Slice, prod
 from ._udf import UDF, NoOpUDF, TilingHint, UDFMethod
 
 __all__ = [
     "UDF",
+    "AsyncResultGenerator",
     "AuxBuffer",
     "BufferWrapper",
+    "Context",
     "CoverageError",
+    "Crew",
+    "Executor",
     "ExecutorSpecException",
     "InvalidMaskError",
     "MaskedResult",
     "MergeView",
     "NoOpUDF",
+    "ProgressReporter",
+    "ProgressState",
     "RemoteTraceback",
+    "ResultGenerator",
     "RoiError",
+    "Run",
+    "Scan",
     "ScanError",
+    "ScanMap",
     "Shape",
     "Slice",
     "SliceUsageError",
+    "SourceDataSet",
+    "StreamDataset",
     "TilingHint",
     "UDFError",
     "UDFException",
     "UDFMeta",
     "UDFMethod",
+    "UDFResults",
     "UDFRunCancelled",
     "UseDiscouragedWarning",
     "WorkerLost",
     "WorkerLostError",
     "WorkerLostWarning",
+    "make_executor",
     "prod",
+    "roi_mask",
 ]

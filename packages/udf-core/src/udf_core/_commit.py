@@ -1,0 +1,176 @@
+"""What goes from workers to the main side: partial results with the leases they were computed from.
+
+A `Commit` counts as a whole or not at all: the main side settles its tokens with the feed and merges only if
+the feed says that the worker still owned those chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from arraystream import ItemDescriptor
+
+from ._buffer import Array
+from ._scan import Positions, ScanMap
+from ._shape import Shape
+from ._tiling import TILE_BYTES
+from ._udf import UDF
+
+
+@dataclass(frozen=True, slots=True)
+class UDFSpec:
+    """What a worker needs to make copies of a UDF.
+
+    Parameters
+    ----------
+    cls
+        Its class.
+    kwargs
+        Arguments for the class.
+    """
+
+    cls: type[UDF]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know about a run.
+
+    Parameters
+    ----------
+    number
+        Of the run.
+    descriptor
+        What the feed's items look like.
+    specs
+        The UDFs.
+    scan_map
+        From items to (compressed) positions.
+    dataset_shape
+        Navigation and signal shape.
+    input_dtype
+        Type the UDFs get.
+    threads_per_worker
+        How many threads numerical libraries may use; ``None`` for no limit.
+    tile_bytes
+        Budget of a tile.
+    commit_s
+        Longest time that results stay uncommitted while work goes on.
+    idle_s
+        How long to wait for more before results are committed.
+    held_bytes
+        Most bytes of chunks to hold uncommitted.
+    """
+
+    number: int
+    descriptor: ItemDescriptor
+    specs: tuple[UDFSpec, ...]
+    scan_map: ScanMap
+    dataset_shape: Shape
+    input_dtype: Any
+    threads_per_worker: int | None = None
+    tile_bytes: int = TILE_BYTES
+    commit_s: float = 0.05
+    idle_s: float = 0.005
+    held_bytes: int = 16 << 20
+
+
+@dataclass(slots=True)
+class PartialResult:
+    """What the UDFs made of one partition.
+
+    Parameters
+    ----------
+    positions
+        (Compressed) positions in the order of the navigation buffers.
+    buffers
+        Of each UDF, by name; navigation buffers have one entry per position.
+    """
+
+    positions: Positions
+    buffers: tuple[dict[str, Array], ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the buffers."""
+        return sum(array.nbytes for arrays in self.buffers for array in arrays.values())
+
+
+@dataclass(slots=True)
+class Commit:
+    """Chunks that a worker has finished, and what came out.
+
+    Parameters
+    ----------
+    worker, member
+        Who: number of the worker, and of its membership in the feed.
+    number
+        Counts the commits of a worker.
+    tokens
+        Leases of the chunks.
+    n_items
+        Items in the chunks, unselected ones included.
+    partials
+        Results.
+    recycle
+        Gives the memory of the results back to the worker; does not travel.
+    """
+
+    worker: int
+    member: int
+    number: int
+    tokens: tuple[int, ...]
+    n_items: int
+    partials: list[PartialResult]
+    recycle: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A worker stopped because of an error.
+
+    Parameters
+    ----------
+    worker
+        Its number.
+    error
+        The error.
+    text
+        Its traceback, if it happened in another process.
+    from_feed
+        Whether the feed raised it, rather than a UDF or the engine.
+    """
+
+    worker: int
+    error: BaseException
+    text: str = ""
+    from_feed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker was told that no more chunks will come, and has committed all it had."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A worker died.
+
+    Parameters
+    ----------
+    worker
+        Its number.
+    reason
+        How it ended.
+    """
+
+    worker: int
+    reason: str
+
+
+Event = Commit | Failure | Ended | Gone

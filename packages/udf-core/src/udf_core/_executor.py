@@ -1,0 +1,120 @@
+"""What an executor is: somebody who hires workers for a run and lets them go afterwards."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from arraystream import Feed, PluginError, list_plugins, load_plugin
+
+from ._commit import Event, Job
+from ._errors import ExecutorSpecException
+
+GROUP = "udf_core.executors"
+"""Entry-point group of executors."""
+
+DISMISS_S = 5.0
+"""How long workers may take to stop before they are left behind or killed."""
+
+Post = Callable[[Event], None]
+
+
+def n_workers_default() -> int:
+    """Return the cores this process may use but one, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+class Crew(ABC):
+    """The workers of one run."""
+
+    concurrent: bool = True
+    """Whether the workers run by themselves.  If not, somebody has to call `step`."""
+
+    def step(self, longest_wait_s: float) -> None:
+        """Let the worker do one step in the calling thread."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
+        """Tell a worker that one of its commits was dealt with.
+
+        Parameters
+        ----------
+        worker, commit
+            Number of the worker, and of its commit.
+        settled
+            False if the feed took the worker for dead: it must not go on as it is.
+        """
+
+    @abstractmethod
+    def replace(self, worker: int) -> bool:
+        """Hire somebody for a worker that is gone; tell whether that was possible."""
+
+    @abstractmethod
+    def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        """Hand new arguments of the UDFs to all workers."""
+
+    @abstractmethod
+    def dismiss(self) -> None:
+        """Stop all workers.  Waits for them, but never longer than `DISMISS_S`.  Idempotent."""
+
+
+class Executor(ABC):
+    """Hires workers.
+
+    Usable for any number of runs, one after the other, until `close`.
+    """
+
+    name: str
+    n_workers: int
+    threads_per_worker: int | None = None
+
+    @abstractmethod
+    def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
+        """Set workers to work on a feed; they report through `post`."""
+
+    def close(self) -> None:  # noqa: B027  (there may be nothing to let go)
+        """Let go of everything.  Idempotent; never hangs."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def make_executor(spec: str, *, cpus: int | Sequence[int] | None = None) -> Executor:
+    """Make an executor by name.
+
+    Parameters
+    ----------
+    spec
+        ``"inline"`` (also ``"synchronous"``), ``"threads"``, ``"processes"`` (also ``"pipelined"``), or
+        another name in the entry-point group ``udf_core.executors``.
+    cpus
+        Number of workers.
+
+    Raises
+    ------
+    ExecutorSpecException
+        If there is no such executor, or it does not take `cpus`.
+    """
+    name = {"synchronous": "inline", "pipelined": "processes"}.get(spec, spec)
+    try:
+        cls = load_plugin(GROUP, name)
+    except PluginError as error:
+        there = ", ".join(list_plugins(GROUP, check=False))
+        raise ExecutorSpecException(f"there is no executor {spec!r}; there are: {there}") from error
+    if cpus is None:
+        made = cls()
+    else:
+        n_workers = cpus if isinstance(cpus, int) else len(cpus)
+        try:
+            made = cls(n_workers=n_workers)
+        except TypeError as error:
+            raise ExecutorSpecException(f"executor {spec!r} does not take a number of workers") from error
+    if not isinstance(made, Executor):
+        raise ExecutorSpecException(f"plug-in {spec!r} of {GROUP} is no Executor but {type(made).__name__}")
+    return made

@@ -1,0 +1,1 @@
+"""Executors: where the worker loop runs."""

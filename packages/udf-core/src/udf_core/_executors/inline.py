@@ -1,0 +1,53 @@
+"""The worker loop in the calling thread: the simplest executor, and the one to debug a UDF with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from arraystream import Feed
+from udf_core._commit import Job
+from udf_core._executor import Crew, Executor, Post
+from udf_core._worker import Worker
+
+
+class InlineExecutor(Executor):
+    """Runs everything in the calling thread.
+
+    Numerical libraries may use all cores.  While nobody asks for the next partial result, nothing happens.
+    """
+
+    name = "inline"
+    n_workers = 1
+
+    def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
+        """Make the one worker."""
+        return _InlineCrew(job, feed, post)
+
+
+class _InlineCrew(Crew):
+    concurrent = False
+
+    def __init__(self, job: Job, feed: Feed, post: Post) -> None:
+        member = feed.join()
+        try:
+            self._worker = Worker(job, member, 0, post, hold_leases=False)
+        except BaseException:
+            member.close()
+            raise
+
+    def step(self, longest_wait_s: float) -> None:
+        self._worker.step(longest_wait_s)
+
+    def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
+        if not settled:
+            raise RuntimeError("the feed took the only worker for dead; its results can't be used")
+
+    def replace(self, worker: int) -> bool:
+        return False
+
+    def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        self._worker.update(kwargs)
+
+    def dismiss(self) -> None:
+        self._worker.close()

@@ -1,0 +1,153 @@
+"""The worker loop in threads of this process.
+
+Fast where UDFs release the GIL (NumPy on large tiles, numba with ``nogil=True``).  A thread can't be killed:
+one that does not stop in time is left behind, as a daemon.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from arraystream import Feed, StreamError
+from udf_core._commit import Failure, Gone, Job
+from udf_core._errors import ExecutorSpecException
+from udf_core._executor import DISMISS_S, Crew, Executor, Post, n_workers_default
+from udf_core._worker import Worker
+
+_log = logging.getLogger("udf_core")
+
+
+class ThreadsExecutor(Executor):
+    """Runs workers in threads.
+
+    Parameters
+    ----------
+    n_workers
+        How many; by default the cores this process may use but one, at least 1.
+    """
+
+    name = "threads"
+    threads_per_worker = 1
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        self.n_workers = n_workers_default() if n_workers is None else n_workers
+        if self.n_workers < 1:
+            raise ExecutorSpecException(f"executor 'threads' needs at least 1 worker, not {n_workers}")
+
+    def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
+        """Start the threads."""
+        return _ThreadsCrew(job, feed, post, self.n_workers)
+
+
+class _WorkerThread(threading.Thread):
+    """One worker; posts an event whatever happens."""
+
+    def __init__(self, job: Job, feed: Feed, post: Post, number: int) -> None:
+        super().__init__(name=f"udf-core-worker-{number}", daemon=True)
+        self.number = number
+        self.done = threading.Event()
+        self._post = post
+        self._mail: SimpleQueue[Sequence[dict[str, Any]]] = SimpleQueue()
+        self._job, self._feed = job, feed
+
+    def tell(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        self._mail.put(kwargs)
+
+    def run(self) -> None:
+        limit_numba()
+        worker: Worker | None = None
+        try:
+            member = self._feed.join()
+            try:
+                worker = Worker(
+                    self._job,
+                    member,
+                    self.number,
+                    self._post,
+                    hold_leases=False,
+                    stopped=self.done.is_set,
+                )
+            except BaseException:
+                member.close()
+                raise
+            while not self.done.is_set():
+                self._read_mail(worker)
+                worker.step(0.1)
+        except BaseException as error:
+            from_feed = isinstance(error, StreamError) and (worker is None or worker.receiving)
+            self._fail(error, from_feed=from_feed)
+        finally:
+            if worker is not None:
+                worker.close()
+
+    def _read_mail(self, worker: Worker) -> None:
+        try:
+            worker.update(self._mail.get_nowait())
+        except Empty:
+            return
+
+    def _fail(self, error: BaseException, *, from_feed: bool) -> None:
+        if not self.done.is_set():
+            self._post(Failure(self.number, error, from_feed=from_feed))
+
+
+class _ThreadsCrew(Crew):
+    def __init__(self, job: Job, feed: Feed, post: Post, n_workers: int) -> None:
+        self._job, self._feed, self._post = job, feed, post
+        self._limits = threadpool_limits(1)
+        self._next_number = 0
+        self._threads: dict[int, _WorkerThread] = {}
+        for _ in range(n_workers):
+            self._hire()
+
+    def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
+        thread = self._threads.get(worker)
+        if settled or thread is None:
+            return
+        thread.done.set()
+        self._post(Gone(worker, "the feed took it for dead"))
+
+    def replace(self, worker: int) -> bool:
+        self._threads.pop(worker, None)
+        self._hire()
+        return True
+
+    def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        for thread in self._threads.values():
+            thread.tell(kwargs)
+
+    def dismiss(self) -> None:
+        deadline = time.monotonic() + DISMISS_S
+        threads, self._threads = list(self._threads.values()), {}
+        for thread in threads:
+            thread.done.set()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                _log.warning("%s did not stop within %s s and was left behind", thread.name, DISMISS_S)
+        if self._limits is not None:
+            self._limits.restore_original_limits()
+            self._limits = None
+
+    def _hire(self) -> None:
+        thread = _WorkerThread(self._job, self._feed, self._post, self._next_number)
+        self._threads[self._next_number] = thread
+        self._next_number += 1
+        thread.start()
+
+
+def limit_numba() -> None:
+    """Let numba use one thread for what the calling thread starts, if numba is in use at all."""
+    import sys
+
+    if "numba" in sys.modules:
+        import numba
+
+        numba.set_num_threads(1)

@@ -1,0 +1,173 @@
+"""A partition: the frames a worker processes between two merges.
+
+It collects the frames of several chunks, unless a UDF asks for facts about its whole partition; then it is
+one unbroken run of positions.  Each selected frame is shown to each UDF, every pixel exactly once, and that
+is checked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arraystream import FeedChunk
+
+from ._commit import Job, PartialResult
+from ._errors import CoverageError
+from ._meta import SCATTERED, UDFMeta
+from ._scan import Stretch
+from ._tile_reader import TileReader
+from ._tiling import TilingScheme
+from ._worker_udf import UDFAtWork, WorkerUDF
+
+
+class Partition:
+    """Frames on their way to one merge.
+
+    Parameters
+    ----------
+    job
+        The run.
+    udfs
+        The UDFs of the worker.
+    reader
+        Makes tiles.
+    scheme
+        How frames are cut.
+    first
+        The first stretch that the partition will take.
+    capacity
+        How many positions it may take in all; at least those of `first`.
+    worker
+        Number of the worker, for error texts.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        udfs: list[WorkerUDF],
+        reader: TileReader,
+        scheme: TilingScheme,
+        first: Stretch,
+        capacity: int,
+        worker: int,
+    ) -> None:
+        self.count = 0
+        self.capacity = capacity
+        self._runs: list[tuple[int, int]] = []
+        self._reader = reader
+        self._bands = scheme.bands
+        self._depth = scheme.depth
+        self._height = scheme.sig_shape[0]
+        self._worker = worker
+        self._meta = UDFMeta(
+            None,
+            job.dataset_shape,
+            job.scan_map.roi,
+            job.descriptor.dtype,
+            job.input_dtype,
+            tiling_scheme=scheme,
+            device_class="cpu",
+            threads_per_worker=job.threads_per_worker,
+            array_backend="numpy",
+        )
+        self._meta.enter_partition(first.first, first.n, shape_count=first.n)
+        self._work: list[UDFAtWork] = []
+        for udf in udfs:
+            self._open(udf)
+        self._meta.leave_partition()
+
+    @property
+    def depends_on_positions(self) -> bool:
+        """Whether a UDF asked for facts that only an unbroken partition has."""
+        return self._meta.asked_for_partition
+
+    def has_room(self, n: int) -> bool:
+        """Whether `n` more positions fit."""
+        return self.count + n <= self.capacity
+
+    def take(self, chunk: FeedChunk, stretch: Stretch) -> None:
+        """Show a stretch of a chunk to all UDFs.
+
+        Raises
+        ------
+        CoverageError
+            If not every pixel was shown exactly once.
+        """
+        offsets = chunk.offsets[stretch.items]
+        payload = chunk.payload
+        whole = self._reader.whole(payload, offsets)
+        decode, buffer = self._reader.decode, self._reader.buffer
+        meta, work, bands = self._meta, self._work, self._bands
+        depth = self._depth or stretch.n
+        n_rows = 0
+        current: UDFAtWork | None = None
+        try:
+            for start in range(0, stretch.n, depth):
+                stop = min(start + depth, stretch.n)
+                n, position = stop - start, stretch.first + start
+                meta.first, meta.count = position, n
+                for udf in work:
+                    udf.move_to(self.count, n, position)
+                places = offsets[start:stop]
+                for index, band in enumerate(bands):
+                    if whole is not None:
+                        tile = whole[start:stop]
+                    else:
+                        current = None
+                        tile = buffer(n, band[1] - band[0])
+                        decode(payload, places, band, tile)
+                    meta.tiling_scheme_idx = index
+                    meta.slice_cache = None
+                    for current in work:
+                        current.see(index, tile)
+                    n_rows += n * tile.shape[1]
+                self.count += n
+        except Exception as error:
+            self._explain(error, current, meta.first, meta.count)
+            raise
+        self._runs.append((stretch.first, stretch.n))
+        if n_rows != stretch.n * self._height:
+            raise CoverageError(
+                f"{n_rows} rows of {stretch.n} frames with {self._height} rows each were processed; "
+                f"please report this"
+            )
+
+    def finish(self) -> PartialResult:
+        """Let the UDFs finish and return their results, which stay valid until `recycle`."""
+        positions = np.concatenate([np.arange(first, first + n) for first, n in self._runs])
+        unbroken = bool(np.all(np.diff(positions) == 1))
+        self._meta.enter_partition(
+            int(positions[0]) if unbroken else SCATTERED,
+            self.count,
+            None if unbroken else positions,
+            shape_count=self.count,
+        )
+        for work in self._work:
+            try:
+                work.finish(self.count)
+            except Exception as error:
+                self._explain(error, work, int(positions[0]), self.count)
+                raise
+        return PartialResult(positions, tuple(work.buffers.export(self.count) for work in self._work))
+
+    def recycle(self) -> None:
+        """Give the memory of the results back."""
+        for work in self._work:
+            work.owner.give_back(work.buffers, self.count)
+
+    def _open(self, udf: WorkerUDF) -> None:
+        work: UDFAtWork | None = None
+        try:
+            work = udf.open(self._meta, self.capacity)
+            self._work.append(work)
+            work.start(self.capacity)
+            work.begin_processing()
+        except Exception as error:
+            self._explain(error, work, self._meta.first, self._meta.count, name=udf.name)
+            raise
+
+    def _explain(
+        self, error: Exception, work: UDFAtWork | None, first: int, count: int, *, name: str | None = None
+    ) -> None:
+        who = f"{work.owner.name}.{work.phase}()" if work else name or "the decoder"
+        error.add_note(f"in {who}, scan positions {first} to {first + count - 1}, worker {self._worker}")

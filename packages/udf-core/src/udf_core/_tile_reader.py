@@ -1,0 +1,82 @@
+"""Tiles from the encoded bytes of a chunk: decoded into one reused buffer, or not copied at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arraystream import Decoder, ItemDescriptor
+
+from ._buffer import Array
+from ._shape import prod
+from ._tiling import TilingScheme
+
+_ALIGNMENT = 64
+
+
+def is_plain(descriptor: ItemDescriptor, dtype: npt.DTypeLike) -> bool:
+    """Tell whether the bytes of an item are its pixels in `dtype` already."""
+    stored = np.dtype(descriptor.codec_params.get("dtype", descriptor.dtype))
+    return descriptor.codec == "raw" and stored == np.dtype(dtype) and stored.isnative
+
+
+class TileReader:
+    """Makes tiles of one type from chunks; used by one worker.
+
+    Parameters
+    ----------
+    descriptor
+        What the items look like.
+    decoder
+        For these items.
+    dtype
+        Type of the tiles.
+    scheme
+        How frames are cut.
+    """
+
+    def __init__(
+        self, descriptor: ItemDescriptor, decoder: Decoder, dtype: np.dtype[Any], scheme: TilingScheme
+    ) -> None:
+        self.decode = decoder.decode
+        self._dtype = dtype
+        self._sig_shape = descriptor.item_shape
+        self._rest = descriptor.item_shape[1:]
+        self._item_bytes = prod(descriptor.item_shape) * dtype.itemsize
+        self._plain = is_plain(descriptor, dtype) and len(scheme) == 1
+        self._memory = np.empty(0, np.uint8)
+        self._tiles: dict[tuple[int, int], Array] = {}
+
+    def whole(self, payload: npt.NDArray[np.uint8], offsets: npt.NDArray[np.uint64]) -> Array | None:
+        """Return the frames as they lie in the payload, read-only, or ``None`` if they must be decoded."""
+        if not self._plain or not len(offsets):
+            return None
+        first = int(offsets[0])
+        n = len(offsets)
+        stop = first + n * self._item_bytes
+        if stop > payload.nbytes or (payload.ctypes.data + first) % self._dtype.itemsize:
+            return None
+        if n > 1 and not np.all(np.diff(offsets) == self._item_bytes):
+            return None
+        frames: Array = payload[first:stop].view(self._dtype).reshape((n, *self._sig_shape))
+        frames.flags.writeable = False
+        return frames
+
+    def buffer(self, depth: int, rows: int) -> Array:
+        """Return C-contiguous memory for a tile; the next tile gets the same."""
+        tile = self._tiles.get((depth, rows))
+        if tile is None:
+            shape = (depth, rows, *self._rest)
+            n_bytes = prod(shape) * self._dtype.itemsize
+            if n_bytes > len(self._memory):
+                memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+                start = -memory.ctypes.data % _ALIGNMENT
+                self._memory = memory[start : start + n_bytes]
+                self._tiles.clear()
+            elif len(self._tiles) > 1024:
+                self._tiles.clear()
+            tile = self._memory[:n_bytes].view(self._dtype).reshape(shape)
+            self._tiles[depth, rows] = tile
+        return tile

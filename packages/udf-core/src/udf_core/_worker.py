@@ -1,0 +1,246 @@
+"""The worker loop: receive a chunk, place its frames, show them to the UDFs, commit now and then.
+
+It is the same loop in the main thread, in a thread, and in a process.  An executor only decides where it runs
+and how commits get to the main side.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from arraystream import FeedChunk, FeedEnd, Lease, Member, StreamError, open_decoder
+
+from ._commit import Commit, Ended, Event, Job, PartialResult
+from ._errors import UDFException
+from ._partition import Partition
+from ._scan import Stretch
+from ._tile_reader import TileReader, is_plain
+from ._tiling import TilingPreference, negotiate
+from ._udf import UDF, TilingHint, UDFMethod
+from ._worker_udf import WorkerUDF
+
+_MOST_ATTEMPTS = 3
+_MOST_UNMERGED = 2
+_SLOWEST_COMMIT_S = 0.5
+
+
+class Worker:
+    """Processes chunks of one feed.
+
+    Parameters
+    ----------
+    job
+        The run.
+    member
+        Membership in the feed; closed by `close`.
+    number
+        Of the worker.
+    post
+        Takes events to the main side.
+    hold_leases
+        Keep leases until the main side has settled them (`acknowledge`).  Not needed where a worker can't die
+        alone.
+    stopped
+        Tells whether to stop waiting for anything.
+
+    Attributes
+    ----------
+    receiving
+        Whether an error that `step` has raised came from the feed.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        member: Member,
+        number: int,
+        post: Callable[[Event], None],
+        *,
+        hold_leases: bool,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.receiving = False
+        self._job = job
+        self._member = member
+        self._number = number
+        self._post = post
+        self._hold_leases = hold_leases
+        self._stopped = stopped
+        preferences = [tiling_preference(spec.cls(**spec.kwargs)) for spec in job.specs]
+        self._scheme = negotiate(
+            job.descriptor.item_shape,
+            np.dtype(job.input_dtype).itemsize,
+            preferences,
+            tile_bytes=job.tile_bytes,
+            whole_frames=is_plain(job.descriptor, job.input_dtype),
+        )
+        self._reader = TileReader(
+            job.descriptor, open_decoder(job.descriptor), np.dtype(job.input_dtype), self._scheme
+        )
+        self._udfs = [WorkerUDF(spec, job, self._scheme) for spec in job.specs]
+        self._unbroken = self._scheme.intent == "partition" or any(
+            spec.cls.CONTIGUOUS_PARTITIONS for spec in job.specs
+        )
+        self._probing = not self._unbroken
+        self._partition: Partition | None = None
+        self._finished: list[Partition] = []
+        self._partials: list[PartialResult] = []
+        self._leases: list[Lease] = []
+        self._in_doubt: dict[int, list[Lease]] = {}
+        self._held_bytes = self._n_items = self._n_commits = 0
+        self._since = 0.0
+        self._commit_cost_s = 0.0
+        self._unmerged = threading.Semaphore(_MOST_UNMERGED)
+
+    @property
+    def waits_for_answers(self) -> bool:
+        """Whether commits are on their way that have not been acknowledged."""
+        return bool(self._in_doubt)
+
+    def step(self, longest_wait_s: float) -> None:
+        """Receive and process at most one chunk; commit if it is time."""
+        received = self._receive(longest_wait_s)
+        if isinstance(received, FeedChunk):
+            self._process(received)
+        idle = not isinstance(received, FeedChunk)
+        if self._leases and (idle or self._is_due()):
+            self.commit()
+        if isinstance(received, FeedEnd):
+            self._post(Ended(self._number))
+
+    def commit(self) -> None:
+        """Hand over all results so far, and start anew."""
+        started = time.monotonic()
+        self._close_partition()
+        while not self._unmerged.acquire(timeout=0.05):
+            if self._stopped():
+                return
+        self._n_commits += 1
+        if self._hold_leases:
+            self._in_doubt[self._n_commits] = self._leases
+        finished, self._finished = self._finished, []
+        partials, self._partials = self._partials, []
+        leases, self._leases = self._leases, []
+
+        def recycle() -> None:
+            for partition in finished:
+                partition.recycle()
+            self._unmerged.release()
+
+        commit = Commit(
+            self._number,
+            self._member.number,
+            self._n_commits,
+            tuple(lease.token for lease in leases),
+            self._n_items,
+            partials,
+            recycle,
+        )
+        self._n_items = self._held_bytes = 0
+        self._post(commit)
+        self._commit_cost_s = time.monotonic() - started
+
+    def acknowledge(self, number: int) -> None:
+        """Drop the leases of a commit that the main side has dealt with."""
+        for lease in self._in_doubt.pop(number, ()):
+            lease.release()
+
+    def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        """Use these arguments of the UDFs from the next partition on."""
+        self._close_partition()
+        for udf, new in zip(self._udfs, kwargs, strict=True):
+            udf.update(new)
+
+    def close(self) -> None:
+        """Drop everything and leave the feed; idempotent."""
+        for leases in (self._leases, *self._in_doubt.values()):
+            for lease in leases:
+                lease.release()
+        self._leases = []
+        self._in_doubt = {}
+        self._partition = None
+        self._member.close()
+
+    # ---------------------------------------------------------------------------------------------
+
+    def _receive(self, longest_wait_s: float) -> FeedChunk | FeedEnd | None:
+        self.receiving = True
+        try:
+            received = self._member.recv(self._patience(longest_wait_s))
+        except StreamError:
+            if self._leases:
+                self.commit()
+            raise
+        self.receiving = False
+        return received
+
+    def _process(self, chunk: FeedChunk) -> None:
+        if chunk.attempt >= _MOST_ATTEMPTS:
+            raise UDFException(
+                f"items {chunk.first} to {chunk.first + chunk.n - 1} were given up: "
+                f"{chunk.attempt} workers died while they held them"
+            )
+        if not self._leases:
+            self._since = time.monotonic()
+        self._leases.append(chunk.lease)
+        self._n_items += chunk.n
+        for stretch in self._job.scan_map.stretches(chunk.first, chunk.n):
+            partition = self._partition_for(stretch)
+            partition.take(chunk, stretch)
+            if self._unbroken or self._probing or partition.depends_on_positions:
+                self._close_partition()
+        if self._hold_leases:
+            self._held_bytes += chunk.payload.nbytes
+        else:
+            chunk.lease.release()
+
+    def _partition_for(self, stretch: Stretch) -> Partition:
+        if self._partition is not None and not self._partition.has_room(stretch.n):
+            self._close_partition()
+        if self._partition is None:
+            capacity = stretch.n
+            if not (self._unbroken or self._probing):
+                most = min((udf.capacity for udf in self._udfs), default=stretch.n)
+                capacity = max(capacity, min(most, self._job.scan_map.n_selected))
+            self._partition = Partition(
+                self._job, self._udfs, self._reader, self._scheme, stretch, capacity, self._number
+            )
+        return self._partition
+
+    def _close_partition(self) -> None:
+        partition, self._partition = self._partition, None
+        if partition is None:
+            return
+        self._partials.append(partition.finish())
+        self._finished.append(partition)
+        # The first partition shows whether the UDFs look at their partition as a whole.
+        self._unbroken |= partition.depends_on_positions
+        self._probing = False
+
+    def _is_due(self) -> bool:
+        waited_s = time.monotonic() - self._since
+        interval_s = max(self._job.commit_s, min(5 * self._commit_cost_s, _SLOWEST_COMMIT_S))
+        held = self._held_bytes + sum(partial.n_bytes for partial in self._partials)
+        return waited_s >= interval_s or held >= self._job.held_bytes
+
+    def _patience(self, longest_wait_s: float) -> float:
+        return min(longest_wait_s, self._job.idle_s) if self._leases else longest_wait_s
+
+
+def tiling_preference(udf: UDF) -> TilingPreference:
+    """Ask a UDF how it wants its data cut."""
+    method = UDFMethod(udf.get_method())
+    if method is not UDFMethod.TILE:
+        return TilingPreference(method.value)
+    wanted = udf.get_tiling_preferences()
+    depth, size = wanted.get("depth"), wanted.get("total_size", np.inf)
+    return TilingPreference(
+        "tile",
+        None if depth is None or isinstance(depth, TilingHint) else float(depth),
+        np.inf if isinstance(size, TilingHint) else float(size),
+    )

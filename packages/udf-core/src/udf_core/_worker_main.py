@@ -1,0 +1,156 @@
+"""Main program of a worker process: ``python -m udf_core._worker_main FD NUMBER``.
+
+Takes jobs over the socket FD, one after the other.  When the main process goes away, for whatever reason, it
+ends at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import select
+import socket
+import sys
+import threading
+import traceback
+from typing import Any
+
+import cloudpickle
+
+from arraystream import StreamError, Ticket, redeem_ticket
+
+from ._channel import Channel, ChannelClosed
+from ._commit import Commit, Ended, Event, Job
+from ._errors import UDFException
+from ._worker import Worker
+
+
+class WorkerMain:
+    """Serves one main process.
+
+    Parameters
+    ----------
+    channel
+        To the main process.
+    number
+        Of this worker.
+    """
+
+    def __init__(self, channel: Channel, number: int) -> None:
+        self._channel = channel
+        self._number = number
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._job_number = -1
+        self._leave = False
+        self._quit = False
+
+    def serve(self) -> None:
+        """Work until told to quit."""
+        while not self._quit:
+            kind, value, fds = self._channel.recv()
+            if kind == "job":
+                self._work(value, fds)
+            elif kind == "leave":
+                self._channel.send("left", value)
+            elif kind == "quit":
+                return
+
+    def _work(self, value: tuple[int, bytes, Ticket], fds: list[int]) -> None:
+        self._job_number, packed, ticket = value
+        self._leave = False
+        worker: Worker | None = None
+        try:
+            member = redeem_ticket(dataclasses.replace(ticket, fds=tuple(fds)))
+            try:
+                job: Job = cloudpickle.loads(packed)
+                worker = Worker(
+                    job, member, self._number, self._post, hold_leases=True, stopped=lambda: self._leave
+                )
+            except BaseException:
+                member.close()
+                raise
+            while not self._leave:
+                self._read_mail(worker)
+                worker.step(0.01 if worker.waits_for_answers else 0.1)
+        except ChannelClosed:
+            raise
+        except BaseException as error:
+            from_feed = isinstance(error, StreamError) and (worker is None or worker.receiving)
+            self._channel.send("failure", (self._job_number, pack_error(error), from_feed))
+        finally:
+            if worker is not None:
+                worker.close()
+        self._channel.send("left", self._job_number)
+
+    def _post(self, event: Event) -> None:
+        if isinstance(event, Commit):
+            recycle, event.recycle = event.recycle, None
+            self._channel.send("commit", (self._job_number, event))
+            if recycle is not None:
+                recycle()
+        elif isinstance(event, Ended):
+            self._channel.send("ended", (self._job_number, event))
+
+    def _read_mail(self, worker: Worker) -> None:
+        while self._poll.poll(0):
+            kind, value, _ = self._channel.recv()
+            if kind == "ack":
+                worker.acknowledge(value)
+            elif kind == "update":
+                worker.update(cloudpickle.loads(value))
+            elif kind in ("leave", "quit"):
+                self._leave = True
+                self._quit = kind == "quit"
+
+
+def pack_error(error: BaseException) -> tuple[bytes, list[str], str]:
+    """Make an error ready to travel: pickled if that works, its notes, and its traceback as text."""
+    text = "".join(traceback.format_exception(error))
+    notes = list(getattr(error, "__notes__", ()))
+    if not isinstance(error, Exception):
+        error = UDFException(f"{type(error).__name__} in a UDF: {error}")
+    try:
+        packed = cloudpickle.dumps(error)
+        pickle.loads(packed)
+    except Exception:
+        packed = cloudpickle.dumps(UDFException(f"{type(error).__name__}: {error}"))
+    return packed, notes, text
+
+
+def unpack_error(packed: tuple[bytes, list[str], str]) -> tuple[Exception, str]:
+    """Return the error and the text of its traceback."""
+    data, notes, text = packed
+    try:
+        error: Any = pickle.loads(data)
+    except Exception as unpickling:
+        error = UDFException(f"a worker raised an error that can't be unpickled here: {unpickling}")
+    have = getattr(error, "__notes__", [])
+    for note in notes:
+        if note not in have:
+            error.add_note(note)
+    return error, text
+
+
+def _end_with_main(fd: int) -> None:
+    """End this process as soon as the other end of the socket is closed."""
+    poll = select.poll()
+    poll.register(fd, select.POLLRDHUP)
+    poll.poll()
+    os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the socket named on the command line."""
+    fd, number = (int(argument) for argument in arguments)
+    threading.Thread(target=_end_with_main, args=(fd,), daemon=True).start()
+    channel = Channel(socket.socket(fileno=fd))
+    try:
+        WorkerMain(channel, number).serve()
+    except ChannelClosed:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,112 @@
+"""The main side's handle of one worker process: start it, talk to it, notice its death."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._channel import Channel, ChannelClosed
+
+Listener = Callable[["WorkerProcess", str, Any], None]
+"""Called with messages of the process, and with kind ``"gone"`` and the reason when it has died."""
+
+
+class WorkerProcess:
+    """A worker process.
+
+    Parameters
+    ----------
+    number
+        Of the worker.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.listener: Listener | None = None
+        self.gone = threading.Event()
+        self._expected_to_end = False
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "udf_core._worker_main", str(theirs.fileno()), str(number)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                process_group=0,
+            )
+        self.channel = Channel(ours)
+        self._reader = threading.Thread(target=self._read, name=f"udf-core-process-{number}", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End the process at once; the listener is told."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def ask_to_quit(self) -> None:
+        """Ask the process to end itself."""
+        self._expected_to_end = True
+        with contextlib.suppress(ChannelClosed):
+            self.channel.send("quit")
+
+    def wait(self, deadline: float) -> None:
+        """Wait until it has ended; kill it when `deadline` (`time.monotonic`) has passed."""
+        if not self.gone.wait(max(0.0, deadline - time.monotonic())):
+            self.kill()
+            self.gone.wait(5.0)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                kind, value, _ = self.channel.recv()
+                listener = self.listener
+                if listener is not None:
+                    listener(self, kind, value)
+        except ChannelClosed:
+            pass
+        finally:
+            self._bury()
+
+    def _bury(self) -> None:
+        """Make sure that the process has ended, and tell why."""
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self.channel.close()
+        self.gone.set()
+        listener = self.listener
+        if listener is not None and not self._expected_to_end:
+            listener(self, "gone", _reason(code))
+
+
+def _reason(code: int) -> str:
+    if code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exited with code {code}"
+
+
+def _environment() -> dict[str, str]:
+    """Let the process import what this one can, and compute with one thread."""
+    one_thread = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+    )
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return {**os.environ, **one_thread, "PYTHONPATH": path}
