@@ -164,14 +164,12 @@ class Acquisition:
         error
             What ended the run early, if anything did.
         """
-        feed, self._running = self._feed, False
-        if feed is None:
-            if error is not None:
-                self._abort_detector()
+        running, self._running = self._running, False
+        if self._feed is None or not running:
             return
-        ended = feed.verdict()
-        feed.close()
-        if ended is None:
+        ended = self._feed.verdict()
+        self._feed.close()
+        if error is not None or ended is None or ended.status != "complete":
             self._abort_detector()
 
     # What users ask for

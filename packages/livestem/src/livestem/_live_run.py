@@ -105,7 +105,6 @@ def process_scan(
     on_partial
         Called with each partial result, about 10 times a second or more.
     """
-    part: Any = None
     error: BaseException | None = None
     parts = context.run_udf_iter(dataset=acquisition, udf=list(job.algorithms), roi=job.roi)
     try:
@@ -116,7 +115,7 @@ def process_scan(
         error = caught
     finally:
         parts.close()
-    snapshot = None if part is None else job.snapshot(part)
+    snapshot = _newest(context, job)
     ended_s = time.monotonic()
     n_wanted = 0
     if snapshot is not None:
@@ -129,3 +128,9 @@ def process_scan(
         ended_s=ended_s if snapshot is not None and error is None else None,
     )
     return Outcome(snapshot, figures, error, acquisition.verdict)
+
+
+def _newest(context: LiveContext, job: Job) -> Snapshot | None:
+    """Copy all that has been merged, also what came after the last partial result was looked at."""
+    run = context.last_run
+    return None if run is None or not run.n_commits else job.snapshot(run.results)

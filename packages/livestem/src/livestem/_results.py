@@ -32,6 +32,7 @@ from .views import (
 )
 
 MOST_FRAMES = 4  # of a stack of picked frames, so many become pictures
+INTERMEDIATE = ("raw_", "varsum")
 _COMPONENT = re.compile(r"(.+)_[yx]")
 
 
@@ -155,7 +156,7 @@ def drawable(snapshot: Snapshot) -> list[Channel]:
     chosen: list[Channel] = []
     for channel in snapshot.channels:
         component = _COMPONENT.fullmatch(channel.name)
-        if channel.name.startswith("raw_") or (component and (channel.source, component[1]) in vectors):
+        if channel.name.startswith(INTERMEDIATE) or (component and (channel.source, component[1]) in vectors):
             continue
         chosen.extend(_planes(channel))
     views = list(installed_views().values())
@@ -251,9 +252,10 @@ def write_results(folder: Path, snapshot: Snapshot, description: Mapping[str, An
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = [picture.save(folder / name) for name, picture in draw_all(snapshot).items()]
-    packed = io.BytesIO()
     arrays = {name: data for name, data in snapshot.arrays().items() if data.dtype != np.dtype(object)}
-    np.savez_compressed(packed, metadata=np.array(json.dumps(description, default=str)), **arrays)
+    arrays["metadata"] = np.array(json.dumps(description, default=str))
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
     return [*written, write_whole(folder / "results.npz", packed.getvalue())]
 
 

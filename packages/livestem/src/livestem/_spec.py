@@ -107,16 +107,27 @@ class AlgorithmSpec:
         SpecError
             If the parameters do not fit; the text lists those that there are.
         """
-        algorithm = load_plugin(GROUP, self.name)
-        known, open_ended = accepted_parameters(algorithm)
+        make = maker(load_plugin(GROUP, self.name))
+        known, open_ended = accepted_parameters(make)
         unknown = [key for key in self.parameters if key not in known]
         if unknown and not open_ended:
             there_are = ", ".join(known) or "none"
             raise SpecError(f"{self.name!r} has no parameter {unknown[0]!r}; there are: {there_are}")
         try:
-            return algorithm(**self.parameters)
+            return make(**self.parameters)
         except (TypeError, ValueError) as error:
             raise SpecError(f"{self}: {error}") from error
+
+
+def maker(algorithm: Any) -> Any:
+    """Return what is called with single keywords: ``with_params`` if the class has it, else the class.
+
+    Parameters
+    ----------
+    algorithm
+        A UDF class.
+    """
+    return getattr(algorithm, "with_params", algorithm)
 
 
 def accepted_parameters(algorithm: Any) -> tuple[dict[str, inspect.Parameter], bool]:

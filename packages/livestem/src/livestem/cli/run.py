@@ -243,8 +243,8 @@ def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], nav_shape
         [spec.label for spec in wishes.specs],
         roi,
         _scales(wishes),
-        executor=wishes.executor,
-        n_workers=context.n_workers,
+        executor=context.executor.name,
+        n_workers=context.executor.n_workers,
     )
 
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import click
 
+from livestem._spec import maker
+
 from ._catalogue import first_line, print_catalogue
 from ._errors import debug_option
 
 
 def _describe(algorithm: Any) -> tuple[str, Any]:
-    return first_line(algorithm), algorithm
+    return first_line(algorithm), maker(algorithm)
 
 
 HELP = """\
