@@ -6,11 +6,11 @@ import threading
 
 import numpy as np
 import pytest
-from arraystream import CodecError, Decoder, ItemDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from arraystream import CodecError, Decoder, ItemDescriptor
 from detector_merlin import _merlin
 from detector_merlin._codec import MerlinCodec
 

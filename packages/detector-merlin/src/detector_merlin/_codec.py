@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from arraystream import CodecError, ItemDescriptor
 
 from ._merlin import Decoder

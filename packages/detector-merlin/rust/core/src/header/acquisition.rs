@@ -67,6 +67,17 @@ impl AcquisitionHeader {
         find(&self.lines, key)
     }
 
+    /// The index space that the header speaks of, slow axis first: that of the scan interface, or
+    /// lines of one trigger each; `None` if it says neither.
+    pub fn index_shape(&self) -> Option<(u64, u64)> {
+        let lines = || {
+            let (n_frames, per_trigger) = (self.n_frames?, self.frames_per_trigger?);
+            let is_line = (2..n_frames).contains(&per_trigger) && n_frames.is_multiple_of(per_trigger);
+            is_line.then(|| (n_frames / per_trigger, per_trigger))
+        };
+        self.scan.or_else(lines)
+    }
+
     /// Whether both announce the same, whenever they were sent.
     pub fn announces_same(&self, other: &Self) -> bool {
         let settings = |header: &'_ Self| -> Vec<(String, String)> {
@@ -135,6 +146,22 @@ mod tests {
             assert_eq!(header.value("Active Counters"), Some("Alternating"));
             assert_eq!(header.value("Some new key"), Some("with\ttabs"));
             assert_eq!(header.lines.len(), 8);
+        }
+    }
+
+    #[test]
+    fn the_index_space_is_that_of_the_scan_or_of_line_triggers() {
+        let shape = |n, per_trigger, scan: &str| {
+            let text = format!(
+                "HDR,\t\nFrames in Acquisition (Number):\t{n}\n\
+                 Frames per Trigger (Number):\t{per_trigger}\n{scan}End\t"
+            );
+            AcquisitionHeader::parse(text.as_bytes()).unwrap().index_shape()
+        };
+        assert_eq!(shape(32, 8, "ScanX:\t16\nScanY:\t2\n"), Some((2, 16)));
+        assert_eq!(shape(32, 8, "ScanX:\t0\nScanY:\t0\n"), Some((4, 8)));
+        for (n, per_trigger) in [(32, 1), (32, 32), (32, 5), (0, 8), (32, 0)] {
+            assert_eq!(shape(n, per_trigger, ""), None);
         }
     }
 
