@@ -32,6 +32,8 @@ class DataChannel:
         Whether the acquisition is to end after the frame being sent.
     closing
         Whether to stop at once.
+    on_lost
+        Called when the client turns out to be gone, after it was dropped.
     """
 
     def __init__(
@@ -41,12 +43,13 @@ class DataChannel:
         *,
         interrupted: Callable[[], bool],
         closing: Callable[[], bool],
+        on_lost: Callable[[], None],
     ) -> None:
         self._port = port
         self._faults = faults
         self._interrupted = interrupted
         self._closing = closing
-        self.lost = False  # a client went away since this was last set to False
+        self._on_lost = on_lost
         self.n_bytes_sent = 0
 
     def send_bytes(self, data: bytes | npt.NDArray[np.uint8]) -> None:
@@ -111,8 +114,8 @@ class DataChannel:
         except TimeoutError:
             return 0
         except OSError:
-            self.lost = True
             self._port.drop()
+            self._on_lost()
             return -1
         self.n_bytes_sent += n
         return n

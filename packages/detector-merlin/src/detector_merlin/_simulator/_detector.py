@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector_merlin._control import Reply, Request, frame_message
-from detector_merlin._encode import FrameFormat, Kind, Layout
+from detector_merlin._encode import FrameFormat, Kind, Layout, to_counts
 from detector_merlin._headers import AcquisitionHeader, FrameHeaders
 from detector_merlin._variables import COMMANDS, VARIABLES, DetectorStatus, FileFormat, TriggerStart, Value
 
@@ -112,6 +112,7 @@ class FrameStore:
         self.nav_shape = frames.shape[:-2]
         self._frames = frames.reshape(-1, *frames.shape[-2:])
         self.n_frames = len(self._frames)
+        to_counts(self._frames[:1], 24, scale=scale)  # refuse unfit types at once
 
     def frame_format(self, depth: int, raw: bool, roi_rows: int | None) -> FrameFormat:
         """Return the format for these settings.

@@ -70,7 +70,6 @@ class EncodedFrames:
         self._blocks: dict[int, npt.NDArray[np.uint8]] = {}
         self._scratch: npt.NDArray[np.uint8] | None = None
         self._scratch_index = -1
-        to_counts(frames[:1], frame_format.depth, scale=scale)  # refuse unfit types at once
 
     @property
     def n_frames(self) -> int:

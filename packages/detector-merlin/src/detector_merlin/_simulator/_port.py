@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import threading
 
 
 class ClientPort:
@@ -32,6 +33,7 @@ class ClientPort:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        self._accepting = threading.Lock()
         self._listener: socket.socket | None = None
         self.client: socket.socket | None = None
         self.n_connections = 0
@@ -69,15 +71,16 @@ class ClientPort:
     @property
     def connected(self) -> bool:
         """Whether a client is there or waits to be accepted."""
-        listener = self._listener
-        if self.client is not None or listener is None:
-            return self.client is not None
-        try:
-            with selectors.SelectSelector() as selector:
-                selector.register(listener, selectors.EVENT_READ)
-                return bool(selector.select(0))
-        except (OSError, ValueError):
-            return False
+        with self._accepting:
+            listener = self._listener
+            if self.client is not None or listener is None:
+                return self.client is not None
+            try:
+                with selectors.DefaultSelector() as selector:
+                    selector.register(listener, selectors.EVENT_READ)
+                    return bool(selector.select(0))
+            except (OSError, ValueError):
+                return False
 
     def wake(self) -> None:
         """Make `wait` return.  Any thread."""
@@ -129,7 +132,8 @@ class ClientPort:
 
     def _accept(self, listener: socket.socket) -> None:
         try:
-            self.client, _ = listener.accept()
+            with self._accepting:
+                self.client, _ = listener.accept()
         except OSError:
             return
         self._selector.unregister(listener)

@@ -97,6 +97,7 @@ class FrameSender(threading.Thread):
         self._changed = threading.Condition()
         self._status = DetectorStatus.IDLE
         self._start: tuple[AcquisitionPlan, threading.Event] | None = None
+        self._running = False  # in _acquire; after ABORT the status is idle before that is left
         self._ending: _Ending | None = None
         self._trigger: TriggerStart | None = None
         self._triggered = False
@@ -113,6 +114,7 @@ class FrameSender(threading.Thread):
             faults,
             interrupted=lambda: self._ending is not None,
             closing=lambda: self._ending is _Ending.CLOSED,
+            on_lost=self._lose_client,
         )
 
     # ---- asked by other threads -------------------------------------------------------------
@@ -161,7 +163,7 @@ class FrameSender(threading.Thread):
         self._end(_Ending.STOPPED)
 
     def abort(self) -> None:
-        """End the acquisition; the frame being sent is the last (a server sends whole frames)."""
+        """Become idle at once; the frame that is being sent is sent to its end."""
         self._end(_Ending.ABORTED)
 
     def trigger(self, *, soft: bool) -> bool:
@@ -246,12 +248,9 @@ class FrameSender(threading.Thread):
         arrived = self.port.n_connections != self._n_seen
         self._n_seen = self.port.n_connections
         if had_client and (arrived or self.port.client is None):
-            self._channel.lost = True
-            self._report("data client disconnected")
-            self.cancel_autostart()
+            self._lose_client()
         if arrived:
             self._report("data client connected")
-        if arrived or had_client:
             self._changed_now()
 
     def _greet(self) -> None:
@@ -279,10 +278,10 @@ class FrameSender(threading.Thread):
             self._auto_at = time.monotonic() + self._autostart.pause_s
 
     def _begin(self, plan: AcquisitionPlan) -> None:
+        self._running = True
         self._status = DetectorStatus.ARMED
         self._trigger = plan.trigger
         self._triggered = plan.trigger is TriggerStart.INTERNAL
-        self._channel.lost = False
         self._number = self._faults.first_number
         self._last_plan = plan
         self._changed.notify_all()
@@ -307,16 +306,17 @@ class FrameSender(threading.Thread):
 
     def _wait_for_trigger(self) -> bool:
         """Return true when triggered, false when the acquisition is to end."""
-        if not self._triggered:
-            self._set_status(DetectorStatus.ARMED)
         while self._ending is None:
             with self._changed:
-                if self._triggered:
+                if self._ending is None and not self._triggered:
+                    self._status = DetectorStatus.ARMED
+                    self._changed.notify_all()
+                elif self._ending is None:
                     self._triggered = self._trigger is TriggerStart.INTERNAL
                     self._status = DetectorStatus.BUSY
                     self._changed.notify_all()
                     return True
-            self._poll_running(None)
+            self._poll(None)
         return False
 
     def _send_burst(self, plan: AcquisitionPlan, n_before: int, progress: _Progress) -> int:
@@ -327,7 +327,7 @@ class FrameSender(threading.Thread):
         while n_done < size and self._ending is None:
             n_due = min(clock.due(n_done), size - n_done)
             if n_due < 1:
-                self._poll_running(clock.wait_s(n_done))
+                self._poll(clock.wait_s(n_done))
                 continue
             n_done += self._send_next(plan, clock, n_before + n_done, n_due, n_in_burst=n_done)
             progress.look(self._report)
@@ -349,7 +349,6 @@ class FrameSender(threading.Thread):
             self._send_faulty(rows, int(numbers[0]), plan)
         else:
             self.n_frames_sent += self._channel.send_rows(rows)
-        self._notice_lost_client()
         return len(rows)
 
     def _send_faulty(self, rows: npt.NDArray[np.uint8], first: int, plan: AcquisitionPlan) -> None:
@@ -398,7 +397,7 @@ class FrameSender(threading.Thread):
         self._channel.send_bytes(row[:n_sent])
         self._report("stalled")
         while not self._faults.resumed and not self._has_ended():
-            self._poll_running(0.02)
+            self._poll(0.02)
         self._faults.end_stall()
         if n_sent and self._ending in (_Ending.STOPPED, _Ending.ABORTED):
             self._channel.send_bytes(row[n_sent:])
@@ -410,20 +409,22 @@ class FrameSender(threading.Thread):
         self._channel.send_bytes(row[: len(row) // 2 if n is None else n])
         self._report("disconnecting in the middle of a frame")
         self.port.drop()
+        self._lose_client()
 
-    def _poll_running(self, timeout: float | None) -> None:
-        self._poll(timeout)
-        self._notice_lost_client()
-
-    def _notice_lost_client(self) -> None:
-        if self._channel.lost and not self._faults.keep_running and self._ending is None:
+    def _lose_client(self) -> None:
+        self._report("data client disconnected")
+        self.cancel_autostart()
+        self._changed_now()
+        if not self._faults.keep_running:
             self._end(_Ending.CLIENT_LOST)
 
     def _end(self, ending: _Ending) -> None:
         with self._changed:
-            running = self._status is not DetectorStatus.IDLE and self._ending is None
-            if running or ending is _Ending.CLOSED:
+            if (self._running and self._ending is None) or ending is _Ending.CLOSED:
                 self._ending = ending
+            if ending is _Ending.ABORTED:
+                self._status = DetectorStatus.IDLE
+                self._changed.notify_all()
         self.port.wake()
 
     def _has_ended(self) -> bool:
@@ -432,6 +433,7 @@ class FrameSender(threading.Thread):
     def _finish(self) -> None:
         with self._changed:
             self._status = DetectorStatus.IDLE
+            self._running = False
             self._trigger = None
             self._triggered = False
             if self._ending is not _Ending.CLOSED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +11,15 @@ from typing import Any, Literal, Self
 
 import numpy.typing as npt
 
-from arraystream import ProtocolError
-from detector_merlin._control import MessageReader, Reply, Request
 from detector_merlin._encode import FrameFormat, Kind, Layout
 from detector_merlin._variables import DetectorStatus, FileFormat, TriggerStart, Value
 
 from ._acquisition import AcquisitionPlan
-from ._detector import OUT_OF_RANGE, UNKNOWN, Detector, FrameStore
+from ._detector import Detector, FrameStore
 from ._faults import Faults
 from ._port import ClientPort
 from ._sender import Autostart, FrameSender
+from ._servers import CommandServer, LineServer, TriggerServer
 
 _JOIN_TIMEOUT_S = 5.0
 # A control client that was active this recently is in charge: nothing starts by itself.
@@ -172,7 +170,7 @@ class MerlinSimulator:
             n_repeats = None if repeat is True else max(1, int(repeat))
             self._autostart = Autostart(self._plan_by_itself, autostart_delay_s, n_repeats, pause_s)
         self._sender: FrameSender | None = None
-        self._servers: list[_LineServer] = []
+        self._servers: list[LineServer] = []
 
     # ---- life -------------------------------------------------------------------------------
 
@@ -204,9 +202,9 @@ class MerlinSimulator:
             report=self._report,
         )
         self._detector.readout = self._sender
-        self._servers = [_CommandServer(ports[1], self._detector, self._sender, self._reset_s)]
+        self._servers = [CommandServer(ports[1], self._detector, self._sender, self._reset_s)]
         if len(ports) > 2:
-            self._servers.append(_TriggerServer(ports[2], self._sender))
+            self._servers.append(TriggerServer(ports[2], self._sender))
         for thread in (self._sender, *self._servers):
             thread.start()
 
@@ -230,7 +228,7 @@ class MerlinSimulator:
         RuntimeError
             If a thread had failed.
         """
-        threads: list[FrameSender | _LineServer] = [] if self._sender is None else [self._sender]
+        threads: list[FrameSender | LineServer] = [] if self._sender is None else [self._sender]
         threads += self._servers
         for thread in threads:
             thread.close()
@@ -358,125 +356,6 @@ class MerlinSimulator:
         ):
             return None
         return self._detector.plan(internal_trigger=True)
-
-
-class _LineServer(threading.Thread):
-    """A port on which one client after the other sends short messages."""
-
-    def __init__(self, port: ClientPort, name: str) -> None:
-        super().__init__(name=name, daemon=True)
-        self.port = port
-        self.failure: BaseException | None = None
-        self._closing = threading.Event()
-
-    def run(self) -> None:
-        try:
-            while not self._closing.is_set():
-                n_before = self.port.n_connections
-                data = self.port.wait(self.timeout_s)
-                if self.port.n_connections != n_before:
-                    self.begin()
-                self.handle(data)
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self.port.close()
-
-    def close(self) -> None:
-        self._closing.set()
-        self.port.wake()
-
-    timeout_s: float | None = None
-
-    def begin(self) -> None:
-        """A new client is there."""
-
-    def handle(self, data: bytes) -> None:
-        """Take what came, perhaps nothing."""
-
-    def send(self, data: bytes) -> None:
-        client = self.port.client
-        if client is None:
-            return
-        try:
-            client.settimeout(1.0)
-            client.sendall(data)
-        except OSError:
-            self.port.drop()
-
-
-class _CommandServer(_LineServer):
-    """The command port: one reply per request."""
-
-    def __init__(self, port: ClientPort, detector: Detector, sender: FrameSender, reset_s: float) -> None:
-        super().__init__(port, "merlin-control")
-        self._detector = detector
-        self._sender = sender
-        self._reset_s = reset_s
-        self._reader = MessageReader(replies=False)
-
-    def begin(self) -> None:
-        self._reader = MessageReader(replies=False)
-        self.timeout_s = None
-
-    def handle(self, data: bytes) -> None:
-        self._reader.feed(data)
-        while not self._closing.is_set():
-            try:
-                body = self._reader.next_message()
-                if body is None and not data:
-                    body = self._reader.take_unfinished()
-                if body is None:
-                    break
-                request = Request.parse(body)
-            except ProtocolError:
-                self.send(Reply("CMD", "UNKNOWN", UNKNOWN).encode())
-                continue
-            self._execute(request)
-        # A length that claims one byte too many is believed for a moment only.
-        self.timeout_s = 0.2 if self._reader.n_pending else None
-
-    def _execute(self, request: Request) -> None:
-        if request.verb in ("SET", "CMD"):
-            self._sender.cancel_autostart()
-        try:
-            reply = self._detector.answer(request)
-        except ValueError:  # e.g. headers that do not fit
-            reply = Reply(request.verb, request.name, OUT_OF_RANGE)
-        self.send(reply.encode())
-        if request.verb == "CMD" and request.name.upper() == "RESET":
-            self._reset()
-
-    def _reset(self) -> None:
-        self._detector.initialising = True
-        self._sender.suspend()
-        self.port.stop_listening()
-        self._closing.wait(self._reset_s)
-        self._detector.reset()
-        self._detector.initialising = False
-        if not self._closing.is_set():
-            self.port.listen()
-            self._sender.resume()
-
-
-class _TriggerServer(_LineServer):
-    """External triggers over TCP: ``TRIGGER``, answered by ``FINISH`` when the burst is out."""
-
-    def __init__(self, port: ClientPort, sender: FrameSender) -> None:
-        super().__init__(port, "merlin-trigger")
-        self._sender = sender
-        self._buffer = b""
-
-    def begin(self) -> None:
-        self._buffer = b""
-
-    def handle(self, data: bytes) -> None:
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            if line.strip() == b"TRIGGER" and self._sender.trigger(soft=False):
-                while not self._closing.is_set() and not self._sender.burst_ended(timeout=0.1):
-                    pass
-                self.send(b"FINISH\n")
 
 
 def _initial_values(store: FrameStore, depth: int | None, raw: bool | None) -> dict[str, Value]:
