@@ -1,1 +1,33 @@
-"""udf_4dstem."""
+"""4D STEM algorithms as user-defined functions for `udf_core`.
+
+All results are in detector pixels and counts; `CONVENTIONS.md` states axes, signs and units.
+"""
+
+from . import masks, specimen
+from ._apply_masks import ApplyMasksUDF
+from ._com import CoMUDF
+from ._com_field import CoMParams, GuessResult, RegressionOptions, apply_correction, guess_corrections
+from ._pick import PickUDF
+from ._stddev import StdDevUDF
+from ._sum import SumSigUDF, SumUDF
+from ._virtual_detectors import DiskUDF, PointUDF, RingUDF, VirtualDetectorUDF
+
+__all__ = [
+    "ApplyMasksUDF",
+    "CoMParams",
+    "CoMUDF",
+    "DiskUDF",
+    "GuessResult",
+    "PickUDF",
+    "PointUDF",
+    "RegressionOptions",
+    "RingUDF",
+    "StdDevUDF",
+    "SumSigUDF",
+    "SumUDF",
+    "VirtualDetectorUDF",
+    "apply_correction",
+    "guess_corrections",
+    "masks",
+    "specimen",
+]
