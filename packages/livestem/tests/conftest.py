@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from arraystream import (
     ArraySource,
     Connection,
@@ -25,7 +26,7 @@ class FakeConnection(Connection):
     def __init__(
         self,
         *scans: np.ndarray[Any, Any],
-        n_items: int | None | str = "all",
+        n_items: int | str | None = "all",
         index_shape: tuple[int, ...] = (),
         meta: Mapping[str, Any] | None = None,
     ) -> None:
@@ -53,7 +54,9 @@ class FakeConnection(Connection):
         assert n_items is None or isinstance(n_items, int)
         return PendingAcquisition(self.n_begun, n_items, self._index_shape, self._meta)
 
-    def wait_for_first_item(self, pending: PendingAcquisition, timeout: float | None = None) -> ItemDescriptor:
+    def wait_for_first_item(
+        self, pending: PendingAcquisition, timeout: float | None = None
+    ) -> ItemDescriptor:
         self.calls.append("wait_for_first_item")
         assert self._source is not None
         return self._source.descriptor

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arraystream import StateError
-from udf_core import Scan, StreamDataset
 
+from arraystream import StateError
 from livestem import (
     Acquisition,
     AcquisitionTimeout,
@@ -18,6 +17,7 @@ from livestem import (
     ReadyForDataEnv,
     ShapeMismatch,
 )
+from udf_core import Scan, StreamDataset
 
 
 def frames(n: int, sig: tuple[int, int] = (4, 6)) -> Any:
@@ -96,7 +96,9 @@ def test_shape_that_nobody_knows_is_an_error_that_says_what_to_pass(fake_connect
 def test_shape_that_does_not_fit_is_an_error_that_names_both_before_any_frame(fake_connection: Any) -> None:
     connection = fake_connection(frames(12))
 
-    with pytest.raises(ShapeMismatch, match=r"4×4 needs 16 frames, .* announced 12 \(3×4 would fit\)") as caught:
+    with pytest.raises(
+        ShapeMismatch, match=r"4×4 needs 16 frames, .* announced 12 \(3×4 would fit\)"
+    ) as caught:
         passive(connection, nav_shape=(4, 4))
 
     assert (caught.value.nav_shape, caught.value.n_frames) == ((4, 4), 12)

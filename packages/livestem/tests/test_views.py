@@ -334,13 +334,13 @@ def test_file_is_a_png_that_shows_the_pixels(tmp_path: object) -> None:
 
 
 def test_contact_sheet_holds_all_pictures() -> None:
-    pictures = [MapView().draw(Channel("intensity", ramp())) for _ in range(4)]
-    height, width, _ = pictures[0].pixels().shape
+    pictures = [MapView().draw(Channel("intensity", ramp())).pixels() for _ in range(4)]
+    height, width, _ = pictures[0].shape
 
     sheet = contact_sheet(pictures, columns=3)
 
     assert sheet.shape == (2 * height, 3 * width, 4)
-    assert np.array_equal(sheet[height:, :width], pictures[3].pixels())
+    assert np.array_equal(sheet[height:, :width], pictures[3])
     assert (sheet[height:, width:] == 255).all()
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,11 +27,13 @@ from .views import (
     contact_sheet,
     encode_png,
     installed_views,
+    symmetric_span,
     usual_unit,
     write_whole,
 )
 
 MOST_FRAMES = 4  # of a stack of picked frames, so many become pictures
+OVERVIEW = "overview.png"
 INTERMEDIATE = ("raw_", "varsum")
 _COMPONENT = re.compile(r"(.+)_[yx]")
 
@@ -160,7 +162,18 @@ def drawable(snapshot: Snapshot) -> list[Channel]:
             continue
         chosen.extend(_planes(channel))
     views = list(installed_views().values())
-    return [channel for channel in chosen if choose_view(channel, views) is not None]
+    return [_beside(channel, chosen) for channel in chosen if choose_view(channel, views) is not None]
+
+
+def _beside(channel: Channel, others: list[Channel]) -> Channel:
+    """Give a curl the span of the divergence beside it: how small it is tells how good the data are."""
+    if channel.name != "curl":
+        return channel
+    for other in others:
+        if (other.name, other.source) == ("divergence", channel.source):
+            limit = symmetric_span(other.as_plane(other.data), other.seen())
+            return replace(channel, span=(-limit, limit))
+    return channel
 
 
 def _planes(channel: Channel) -> list[Channel]:
@@ -200,41 +213,45 @@ def file_name(channel: Channel) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name) + ".png"
 
 
-def draw_all(snapshot: Snapshot) -> dict[str, Picture]:
+def draw_all(snapshot: Snapshot, most: int | None = None) -> dict[str, Picture]:
     """Draw every result that is worth a picture.
 
     Parameters
     ----------
     snapshot
         Results of a run.
+    most
+        Draw no more than so many.
 
     Returns
     -------
     pictures
-        `views.Picture` by file name.
+        By file name.
     """
     views = list(installed_views().values())
     pictures = {}
-    for channel in drawable(snapshot):
+    for channel in drawable(snapshot)[:most]:
         view = choose_view(channel, views)
         if view is not None:
             pictures[file_name(channel)] = view.draw(channel)
     return pictures
 
 
-def overview(snapshot: Snapshot) -> bytes:
+def overview(snapshot: Snapshot, most: int | None = None) -> bytes:
     """Draw all results on one sheet; bytes of a PNG file.
 
     Parameters
     ----------
     snapshot
         Results of a run.
+    most
+        Draw no more than so many.
     """
-    return encode_png(contact_sheet(draw_all(snapshot).values()))
+    return encode_png(contact_sheet(picture.pixels() for picture in draw_all(snapshot, most).values()))
 
 
 def write_results(folder: Path, snapshot: Snapshot, description: Mapping[str, Any]) -> list[Path]:
-    """Write all pictures, then ``results.npz``.
+    """Write all pictures, one sheet with all of them, then ``results.npz``.
 
     Parameters
     ----------
@@ -251,7 +268,10 @@ def write_results(folder: Path, snapshot: Snapshot, description: Mapping[str, An
         What was written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = [picture.save(folder / name) for name, picture in draw_all(snapshot).items()]
+    sheets = {name: picture.pixels() for name, picture in draw_all(snapshot).items()}
+    written = [write_whole(folder / name, encode_png(sheet)) for name, sheet in sheets.items()]
+    if len(sheets) > 1:
+        written.append(write_whole(folder / OVERVIEW, encode_png(contact_sheet(sheets.values()))))
     arrays = {name: data for name, data in snapshot.arrays().items() if data.dtype != np.dtype(object)}
     arrays["metadata"] = np.array(json.dumps(description, default=str))
     packed = io.BytesIO()

@@ -87,6 +87,8 @@ class Channel:
         Unit of the values; ``""`` if there is none or it isn't known.
     calibration
         Distance of neighbouring pixels.
+    span
+        Values that the colours span, (low, high); ``None``: all but a few wild ones.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Channel:
     source: str = ""
     unit: str = ""
     calibration: Calibration = field(default_factory=Calibration)
+    span: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         n_extra = len(self.extra_shape)

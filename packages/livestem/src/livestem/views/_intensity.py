@@ -64,7 +64,7 @@ class MapView:
             Scalar over the scan.
         """
         values, seen = _plane(channel), channel.seen()
-        low, high = robust_span(values, seen)
+        low, high = channel.span or robust_span(values, seen)
         colours = colormaps["magma" if DEVIATION.search(channel.name) else "gray"]
         return _draw(channel, values, seen, Normalize(low, high), colours)
 
@@ -94,7 +94,7 @@ class SignedView:
             Scalar over the scan.
         """
         values, seen = _plane(channel), channel.seen()
-        limit = symmetric_span(values, seen)
+        limit = symmetric_span(values, seen) if channel.span is None else max(map(abs, channel.span))
         return _draw(channel, values, seen, Normalize(-limit, limit), colormaps["RdBu_r"])
 
 

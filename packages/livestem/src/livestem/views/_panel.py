@@ -88,7 +88,7 @@ def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
         Shape (height, width, 4).
     """
     target = io.BytesIO()
-    imsave(target, pixels[..., :3], format="png", dpi=DPI)
+    imsave(target, pixels[..., :3], format="png", dpi=DPI, pil_kwargs={"compress_level": 4})
     return target.getvalue()
 
 

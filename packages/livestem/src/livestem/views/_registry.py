@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
@@ -108,29 +109,42 @@ def draw(channel: Channel, view: str | None = None) -> Picture:
     return chosen.draw(channel)
 
 
-def contact_sheet(pictures: Iterable[Picture], columns: int = 3) -> npt.NDArray[np.uint8]:
+def contact_sheet(
+    sheets: Iterable[npt.NDArray[np.uint8]], columns: int | None = None
+) -> npt.NDArray[np.uint8]:
     """Put pictures side by side.
 
     Parameters
     ----------
-    pictures
-        Finished pictures.
+    sheets
+        Pixels of finished pictures, each (height, width, 4).
     columns
-        Pictures per row.
+        Pictures per row; by default so many that the sheet is about as wide as a screen.
 
     Returns
     -------
     pixels
         Shape (height, width, 4), RGBA.
+
+    Raises
+    ------
+    ValueError
+        If there is no picture.
     """
-    sheets = [picture.pixels() for picture in pictures]
-    if not sheets:
+    waiting = list(sheets)
+    if not waiting:
         raise ValueError("there is no picture to put on the sheet")
-    columns = min(columns, len(sheets))
-    height, width = (max(sheet.shape[axis] for sheet in sheets) for axis in (0, 1))
-    rows = -(-len(sheets) // columns)
-    whole = np.full((rows * height, columns * width, 4), 255, dtype=np.uint8)
-    for number, sheet in enumerate(sheets):
-        top, left = number // columns * height, number % columns * width
-        whole[top : top + sheet.shape[0], left : left + sheet.shape[1]] = sheet
+    if columns is None:
+        columns = math.ceil(math.sqrt(len(waiting)))
+        columns += columns * (columns - 1) < len(waiting) and len(waiting) > 4
+    rows = [waiting[first : first + columns] for first in range(0, len(waiting), columns)]
+    width = max(sum(sheet.shape[1] for sheet in row) for row in rows)
+    whole = np.full((sum(max(s.shape[0] for s in row) for row in rows), width, 4), 255, dtype=np.uint8)
+    top = 0
+    for row in rows:
+        left = 0
+        for sheet in row:
+            whole[top : top + sheet.shape[0], left : left + sheet.shape[1]] = sheet
+            left += sheet.shape[1]
+        top += max(sheet.shape[0] for sheet in row)
     return whole
