@@ -22,6 +22,7 @@ SHAPES = {"4 frames": (4, SIDE, SIDE), "32 frames": (32, SIDE, SIDE), "32 bands"
 
 
 def microseconds(call: Callable[[], Any], n_frames: float) -> float:
+    """Time a call, per frame."""
     call()
     best = float("inf")
     for _ in range(ROUNDS):
@@ -35,6 +36,7 @@ def microseconds(call: Callable[[], Any], n_frames: float) -> float:
 
 
 def cases(tile: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Return the kernels, bound to a tile."""
     sig = tile.shape[1:]
     n_pixels = int(np.prod(sig))
     y, x = np.ogrid[: sig[0], :SIDE]
@@ -59,6 +61,7 @@ def cases(tile: np.ndarray) -> dict[str, Callable[[], Any]]:
 
 
 def main(dtypes: list[str]) -> None:
+    """Print the table."""
     for dtype in dtypes:
         for label, shape in SHAPES.items():
             tile = np.random.default_rng(0).poisson(20, shape).astype(dtype)

@@ -1,9 +1,10 @@
 """4D STEM algorithms as user-defined functions for `udf_core`.
 
-All results are in detector pixels and counts; `CONVENTIONS.md` states axes, signs and units.
+All results are in detector pixels and counts; `CONVENTIONS.md` states axes, signs and units.  The simulated
+specimen is in the submodule `udf_4dstem.specimen`, the mask generators in `udf_4dstem.masks`.
 """
 
-from . import masks, specimen
+from . import masks
 from ._apply_masks import ApplyMasksUDF
 from ._com import CoMUDF
 from ._com_field import CoMParams, GuessResult, RegressionOptions, apply_correction, guess_corrections
@@ -29,5 +30,4 @@ __all__ = [
     "apply_correction",
     "guess_corrections",
     "masks",
-    "specimen",
 ]

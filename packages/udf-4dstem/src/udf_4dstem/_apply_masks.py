@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from udf_core import UDF, BufferWrapper, UDFMethod
 
 from ._bands import bands_of
@@ -20,8 +21,8 @@ class ApplyMasksUDF(UDF):
     Parameters
     ----------
     mask_factories
-        A function that returns a stack of masks ``(n_masks, *sig)``, or several functions that return one mask
-        each.  Masks are NumPy arrays, SciPy sparse matrices or ``sparse`` arrays, made on the workers.
+        A function that returns a stack of masks ``(n_masks, *sig)``, or several functions that return one
+        mask each.  Masks are NumPy arrays, SciPy sparse matrices or ``sparse`` arrays, made on the workers.
     use_torch
         Accepted for scripts written for LiberTEM; the kernels here need no other library.
     use_sparse

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from udf_core import UDF, BufferWrapper, MergeView
+
+from udf_core import UDF, BufferWrapper
 
 from . import _com_field as fields
 from . import _kernels as kernels
@@ -125,19 +126,12 @@ class CoMUDF(UDF):
             )
         if self.meta.input_dtype.kind == "c":
             raise ValueError("CoMUDF needs real data; apply it to the intensity |ψ|²")
-        vector = {"kind": "nav", "extra_shape": (2,), "dtype": np.float64, "use": "result_only"}
-        scalar = {"kind": "nav", "dtype": np.float64, "use": "result_only"}
         return {
             _MOMENTS: self.buffer(kind="nav", extra_shape=(3,), dtype=np.float64, use="private"),
-            "raw_shifts": self.buffer(**vector),
-            "raw_com": self.buffer(**vector),
-            "field": self.buffer(**vector),
-            "field_y": self.buffer(**scalar),
-            "field_x": self.buffer(**scalar),
-            "regression": self.buffer(
-                kind="single", extra_shape=(3, 2), dtype=np.float64, use="result_only"
-            ),
-            **{name: self.buffer(**scalar) for name in self.get_field_result_names()},
+            **{name: self._map(2) for name in ("raw_shifts", "raw_com", "field")},
+            **{name: self._map() for name in ("field_y", "field_x")},
+            "regression": self.buffer(kind="single", extra_shape=(3, 2), dtype=np.float64, use="result_only"),
+            **{name: self._map() for name in self.get_field_result_names()},
         }
 
     def get_worker_data(self) -> dict[str, Any]:
@@ -160,7 +154,7 @@ class CoMUDF(UDF):
             moments[:, 2] += x * moments[:, 0]
         self.results.raw_mask_result += moments
 
-    def merge(self, dest: MergeView, src: MergeView) -> None:
+    def merge(self, dest: Any, src: Any) -> None:
         """Take over the partition's moments."""
         dest.raw_mask_result[:] = src.raw_mask_result
 
@@ -168,9 +162,7 @@ class CoMUDF(UDF):
         """Return field and derivatives from the moments that are there."""
         p: CoMParams = self.params.com_params
         com, shifts = fields.shifts_from_moments(self._moments_of_scan(), *self._center())
-        field_y, field_x = fields.apply_correction(
-            shifts[..., 0], shifts[..., 1], p.scan_rotation, p.flip_y
-        )
+        field_y, field_x = fields.apply_correction(shifts[..., 0], shifts[..., 1], p.scan_rotation, p.flip_y)
         matrix = fields.regress(field_y, field_x, p.regression)
         plane_y, plane_x = fields.background(field_y.shape, matrix)
         field_y, field_x = field_y - plane_y, field_x - plane_x
@@ -201,6 +193,9 @@ class CoMUDF(UDF):
             "divergence": fields.divergence(field_y, field_x),
             "curl": fields.curl_2d(field_y, field_x),
         }
+
+    def _map(self, *components: int) -> BufferWrapper:
+        return self.buffer(kind="nav", extra_shape=components, dtype=np.float64, use="result_only")
 
     def _center(self) -> tuple[float, float]:
         height, width = self.meta.dataset_shape.sig.to_tuple()

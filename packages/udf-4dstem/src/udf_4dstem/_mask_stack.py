@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class MaskStack:
             raise ValueError("ApplyMasksUDF needs at least one mask")
         if use_sparse is None:
             use_sparse = all(scipy.sparse.issparse(rows) for rows in stacks)
-        rows = scipy.sparse.vstack(stacks) if use_sparse else np.concatenate([_dense(r) for r in stacks])
+        rows: Any = scipy.sparse.vstack(stacks) if use_sparse else np.concatenate([_dense(r) for r in stacks])
         self.dtype: np.dtype[Any] = np.dtype(dtype) if dtype is not None else rows.dtype
         self.n_masks: int = rows.shape[0]
         self.is_complex = self.dtype.kind == "c"
@@ -101,7 +102,7 @@ class MaskStack:
     def cut(self, band: Band, input_dtype: npt.DTypeLike) -> BandMasks:
         """Return the masks within a band, ready for tiles of `input_dtype`."""
         pixels = np.arange(int(np.prod(self.sig_shape))).reshape(self.sig_shape)[band].reshape(-1)
-        real = self._real[:, pixels]
+        real: Any = self._real[:, pixels]
         n_columns = real.shape[0]
         lane = self._lane(np.dtype(input_dtype), real)
         if scipy.sparse.issparse(real):
@@ -130,14 +131,13 @@ class MaskStack:
         """Multiply a two-dimensional frame with the masks moved by ``(dy, dx)``, shape ``(n_masks,)``."""
         if frame.dtype.kind == "c":
             return self.apply_shifted(frame.real, dy, dx) + 1j * self.apply_shifted(frame.imag, dy, dx)
-        weights = self._dense_weights().reshape(-1, *self.sig_shape)
-        return self._combine(kernels.dot_shifted(frame, weights, dy, dx))
+        return self._combine(kernels.dot_shifted(frame, self._images, dy, dx))
 
-    def _dense_weights(self) -> npt.NDArray[Any]:
-        real = _dense(self._real)
-        kind = np.float32 if self.dtype == np.float32 else np.float64
-        self._real = np.ascontiguousarray(real, kind)
-        return self._real
+    @cached_property
+    def _images(self) -> npt.NDArray[Any]:
+        lane = np.float32 if self.dtype == np.float32 else np.float64
+        images: npt.NDArray[Any] = np.ascontiguousarray(_dense(self._real), lane)
+        return images.reshape(-1, *self.sig_shape)
 
     def _combine(self, real: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if not self.is_complex:

@@ -62,11 +62,14 @@ def nanoparticle(shape: tuple[int, int], sampling_m: float, seed: int = 1) -> Ph
 def _film_thickness(v: npt.ArrayLike, u: npt.ArrayLike) -> Phase:
     """Thickness 0…1 at relative position (v, u): the corner at the upper right is free."""
     edge = np.asarray(v) - np.asarray(u) + 0.62 + 0.04 * np.sin(9 * np.asarray(u) + 14 * np.asarray(v))
-    return np.clip(edge / 0.03, 0, 1)
+    thickness: Phase = np.clip(edge / 0.03, 0, 1)
+    return thickness
 
 
 def _film(shape: tuple[int, int], sampling_m: float, rng: np.random.Generator) -> Phase:
-    noise = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), 0.5 * ANGSTROM / sampling_m, mode="wrap")
+    noise = scipy.ndimage.gaussian_filter(
+        rng.standard_normal(shape), 0.5 * ANGSTROM / sampling_m, mode="wrap"
+    )
     noise *= _SUPPORT / noise.std()
     v, u = np.ogrid[: shape[0], : shape[1]]
     film: Phase = (noise + 3 * _SUPPORT) * _film_thickness(v / shape[0], u / shape[1])

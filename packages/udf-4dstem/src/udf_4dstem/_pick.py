@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from udf_core import UDF, BufferWrapper
 
 _log = logging.getLogger(__name__)
@@ -19,9 +20,9 @@ class PickUDF(UDF):
 
     Notes
     -----
-    Result ``intensity``, kind single, shape ``(n_roi, *sig)`` in the order of the scan, native dtype (the type
-    of the run if another UDF asks for floats).  Without ROI that is the whole data set; more than 256 MiB are
-    logged as a warning.  Frames that have not come (yet) are zero.
+    Result ``intensity``, kind single, shape ``(n_roi, *sig)`` in the order of the scan, native dtype (the
+    type of the run if another UDF asks for floats).  Without ROI that is the whole data set; a warning is
+    logged above 256 MiB.  Frames that have not come (yet) are zero.
     """
 
     def get_preferred_input_dtype(self) -> npt.DTypeLike:

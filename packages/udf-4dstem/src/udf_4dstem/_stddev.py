@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from udf_core import UDF, BufferWrapper, MergeView
+
+from udf_core import UDF, BufferWrapper
 
 from . import _kernels as kernels
 from ._bands import bands_of
@@ -25,8 +26,8 @@ class StdDevUDF(UDF):
 
     Notes
     -----
-    Results, kind sig, float64 (``sum`` and ``mean`` complex128 for complex data): ``sum``; ``varsum``, the sum
-    of squared deviations from the mean; ``mean``; ``var = varsum / num_frames`` (no Bessel correction);
+    Results, kind sig, float64 (``sum`` and ``mean`` complex128 for complex data): ``sum``; ``varsum``, the
+    sum of squared deviations from the mean; ``mean``; ``var = varsum / num_frames`` (no Bessel correction);
     ``std``.  ``num_frames``, kind single, int64.  Without any frame, ``mean``, ``var`` and ``std`` are NaN.
 
     Numerically stable and independent of how the scan is cut up: Schubert and Gertz, SSDBM 2018,
@@ -71,7 +72,7 @@ class StdDevUDF(UDF):
         n_frames = self.task_data.n_frames
         band = self.meta.tiling_scheme_idx
         total, varsum = self.results.sum, self.results.varsum
-        if tile.dtype.kind == "c" or total.dtype.kind == "c":
+        if total.dtype.kind == "c":
             here = tile.sum(axis=0)
             deviations = (np.abs(tile - here / len(tile)) ** 2).sum(axis=0)
             counts = (n_frames[band], len(tile))
@@ -87,7 +88,7 @@ class StdDevUDF(UDF):
             raise RuntimeError(f"parts of the frames were seen {sorted(counts)} times; please report this")
         self.results.num_frames[:] = counts.pop()
 
-    def merge(self, dest: MergeView, src: MergeView) -> None:
+    def merge(self, dest: Any, src: Any) -> None:
         """Merge two sets of frames."""
         counts = (int(dest.num_frames[0]), int(src.num_frames[0]))
         dest.sum[:], dest.varsum[:] = kernels.merge_variance(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from udf_core import UDF, BufferWrapper, MergeView
+
+from udf_core import UDF, BufferWrapper
 
 from . import _kernels as kernels
 
@@ -60,7 +61,7 @@ class SumUDF(UDF):
         """Add the tile's frames."""
         kernels.add_frames(tile, self.results.intensity)
 
-    def merge(self, dest: MergeView, src: MergeView) -> None:
+    def merge(self, dest: Any, src: Any) -> None:
         """Add partial sums."""
         dest.intensity += src.intensity
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from udf_core import UDF, BufferWrapper
 
 from . import _kernels as kernels

@@ -26,7 +26,12 @@ _SPARSE_BELOW = 0.1
 
 
 def polar_map(
-    centerX: float, centerY: float, imageSizeX: int, imageSizeY: int, stretchY: float = 1.0, angle: float = 0.0
+    centerX: float,
+    centerY: float,
+    imageSizeX: int,
+    imageSizeY: int,
+    stretchY: float = 1.0,
+    angle: float = 0.0,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return radius and angle of every pixel.
 
@@ -100,7 +105,7 @@ def radial_gradient(
 ) -> npt.NDArray[np.float64]:
     """Return ``distance / radius`` inside a disk, zero outside.
 
-    With `antialiased` the gradient is multiplied with an antialiased disk (libertem's falls below zero there).
+    With `antialiased` the gradient is multiplied with an antialiased disk (LiberTEM: it falls below zero).
     """
     disk = circular(centerX, centerY, imageSizeX, imageSizeY, radius, antialiased)
     rho, _ = polar_map(centerX, centerY, imageSizeX, imageSizeY)
@@ -192,7 +197,7 @@ def radial_bins(
     n_bins: int | None = None,
     normalize: bool = False,
     use_sparse: bool | None = None,
-    dtype: npt.DTypeLike = None,
+    dtype: npt.DTypeLike | None = None,
 ) -> Any:
     """Return antialiased rings side by side, shape ``(n_bins, imageSizeY, imageSizeX)``.
 

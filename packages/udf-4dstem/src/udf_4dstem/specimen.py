@@ -1,8 +1,8 @@
 """A simulated 4D STEM scan of a known specimen, made in seconds.
 
-The specimen is a phase object (see `nanoparticle`), the probe is diffraction-limited, each frame is the squared
-Fourier transform of the wave behind the specimen, and electrons are counted one by one.  Everything is
-deterministic: frame i of a given scan is always the same, whichever way it is asked for.
+The specimen is a phase object (see `nanoparticle`), the probe is diffraction-limited, each frame is the
+squared Fourier transform of the wave behind the specimen, and electrons are counted one by one.  Everything
+is deterministic: frame i of a given scan is always the same, whichever way it is asked for.
 
 Diffraction is computed on a coarse grid of 64 × 64 spatial frequencies, whatever the size of the detector;
 a detector pattern is its bilinear interpolation.
@@ -239,8 +239,9 @@ class SimulatedScan:
         if self.scan_rotation or self.flip_y:
             raise ValueError("expected_frames() needs a detector without scan_rotation and flip_y")
         tents = [self._tents(size, center) for size, center in zip(self.sig_shape, self.center, strict=True)]
-        frames: npt.NDArray[np.float32] = tents[0].T @ self._patterns(first, n) @ tents[1]
-        return frames * np.float32(self.electrons)
+        frames: npt.NDArray[Any] = tents[0].T @ self._patterns(first, n) @ tents[1]
+        frames *= self.electrons
+        return frames
 
     # -- frames -----------------------------------------------------------------------------------------
 
@@ -264,7 +265,9 @@ class SimulatedScan:
             Shape ``(n, *sig_shape)``.
         """
         if not 0 <= first <= first + n <= self.n_frames:
-            raise IndexError(f"frames {first} to {first + n - 1} are not among the {self.n_frames} of the scan")
+            raise IndexError(
+                f"frames {first} to {first + n - 1} are not among the {self.n_frames} of the scan"
+            )
         if out is None:
             out = np.empty((n, *self.sig_shape), self.dtype)
         target = out
@@ -308,7 +311,8 @@ class SimulatedScan:
 
     @cached_property
     def _transmission(self) -> npt.NDArray[np.complex64]:
-        return np.exp(1j * self._phase).astype(np.complex64)
+        transmission: npt.NDArray[np.complex64] = np.exp(1j * self._phase).astype(np.complex64)
+        return transmission
 
     def _patterns(self, first: int, n: int) -> npt.NDArray[np.float32]:
         """Diffraction patterns in FFT order, each adding up to 1; shape ``(n, 64, 64)``."""
@@ -350,7 +354,8 @@ class SimulatedScan:
         edges = (np.arange(size + 1) - 0.5 - center) / self.pixels_per_grid - k[:, np.newaxis]
         t = np.clip(edges, -1, 1)
         cumulative = 0.5 + t - 0.5 * t * np.abs(t)
-        return np.diff(cumulative, axis=1).astype(np.float32)
+        tents: npt.NDArray[np.float32] = np.diff(cumulative, axis=1).astype(np.float32)
+        return tents
 
     def _in_batches(
         self, task: Callable[[int, int], None], first: int, n: int, *, workers: int | None = None

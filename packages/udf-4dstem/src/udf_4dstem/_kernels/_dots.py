@@ -19,7 +19,9 @@ from ._tiles import Tile, stack_view
 _BLOCK_BYTES = 4096
 
 
-def dot_dense(tile: Tile, weights: npt.NDArray[Any], active: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def dot_dense(
+    tile: Tile, weights: npt.NDArray[Any], active: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
     """Multiply frames with dense masks.
 
     Parameters

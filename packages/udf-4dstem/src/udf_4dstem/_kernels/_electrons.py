@@ -1,9 +1,9 @@
 """Counting electrons one by one: draw positions from a coarse diffraction pattern onto a fine detector.
 
-A pattern on an n × n grid of spatial frequencies, interpolated bilinearly onto a detector, is a mixture of tent
+A pattern on a grid of spatial frequencies, interpolated bilinearly onto a detector, is a mixture of tent
 functions.  So an electron is drawn exactly by choosing a grid point by its weight (Walker's alias method) and
-adding a triangularly distributed offset; no interpolated pattern and no Poisson numbers per pixel are needed,
-and time goes with the number of electrons.
+adding a triangularly distributed offset; no interpolated pattern and no Poisson numbers per pixel are
+needed, and time goes with the number of electrons.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def count_electrons(
     n_electrons, seeds
         How many electrons each frame gets, and its seed; those that miss the detector are lost.
     transform
-        Shape ``(2, 3)``: detector position = ``transform[:, :2] @ (ky, kx) + transform[:, 2]``, k in grid units.
+        Shape ``(2, 3)``: detector position = ``transform[:, :2] @ (ky, kx) + transform[:, 2]``, k in units of
+        the grid.
     limit
         Counts saturate here.
     frames

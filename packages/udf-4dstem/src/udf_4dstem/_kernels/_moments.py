@@ -1,9 +1,9 @@
 """Zeroth and first moments of frames, for the centre of mass, in one pass and (for counts) exactly.
 
-Instead of multiplying each pixel with its coordinates, frames are added up along their axes first: the sum of
-each column, times its x, gives the x moment with one multiplication per column.  For whole frames the y moment
-falls out of the same vertical pass: the running column sums are added up once more at each row, which counts
-row y of a block of R rows ``R - y`` times.
+Instead of multiplying each pixel with its coordinates, frames are added up along their axes first: the sum
+of each column, times its x, gives the x moment with one multiplication per column.  For whole frames the y
+moment falls out of the same vertical pass: the running column sums are added up once more at each row, which
+counts row y of a block of R rows ``R - y`` times.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def image_view(tile: Tile) -> Tile:
 
 
 def real_pairs(tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a complex array as one of floats with a twice as long last axis (re, im, re, im, …), uncopied."""
+    """Return a complex array as one of floats with a last axis twice as long (re, im, re, …), uncopied."""
     contiguous = np.ascontiguousarray(tile)
     return contiguous.view(contiguous.real.dtype)
 
@@ -81,7 +81,9 @@ def _native(tile: Tile) -> Tile:
         elif dtype.kind == "f" and dtype.itemsize == 2:
             tile = tile.astype(np.float32)
         elif dtype.kind in "iuf":
-            tile = tile.astype(np.float64 if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("="))
+            tile = tile.astype(
+                np.float64 if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
+            )
         else:
             raise TypeError(f"a tile of real numbers is needed, not of dtype {dtype}")
     return np.ascontiguousarray(tile)
