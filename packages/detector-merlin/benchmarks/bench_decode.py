@@ -42,6 +42,7 @@ def best_rate(call, n_bytes: int, budget_s: float = 0.08) -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     types = ("u1", "u2", "u4", "f4", "f8")
     print(f"{'GB/s of pixels':16s}" + "".join(f"{name:>9s}" for name in (*types, "f4 plain")))
     rng = np.random.default_rng(1)

@@ -67,3 +67,100 @@ class Decoder:
         CodecError
             If a frame reaches beyond `payload`, or shapes do not fit.
         """
+
+@final
+class Receiver:
+    """Receives acquisitions into a ring of shared memory, in a thread of its own.
+
+    It connects by itself, and again whenever the connection breaks, until it is closed.  Stacks are
+    tagged with the number of their acquisition.  Thread-safe; every call that waits releases the GIL.
+
+    Parameters
+    ----------
+    host, port
+        The data port of the detector's computer.
+    slot_bytes, n_slots
+        Size of the ring.
+    flush_interval
+        A stack is handed over when its first frame is so old, seconds, even if the slot is not full.
+    stall_timeout
+        Silence within an acquisition that ends it, seconds; by default 20 shutter times, at least 10 s.
+
+    Raises
+    ------
+    StreamError
+        If the memory is not there.
+    """
+
+    def __new__(
+        cls,
+        host: str,
+        port: int,
+        *,
+        slot_bytes: int,
+        n_slots: int,
+        flush_interval: float = 0.01,
+        stall_timeout: float | None = None,
+    ) -> Receiver: ...
+    def next_event(self, timeout: float) -> tuple[str, int, dict[str, Any]] | None:
+        """Wait for the next event; ``None`` if none came in time or the receiver is over.
+
+        Returns
+        -------
+        name
+            ``connected``, ``disconnected``, ``armed``, ``first_frame`` or ``ended``.
+        acquisition
+            Its number, counted from 1; 0 for events of the connection.
+        details
+            ``disconnected``: reason, is_protocol_error; ``armed``: n_frames, frames_per_trigger,
+            index_shape, header; ``first_frame``: codec_params, item_shape, dtype, shutter_s, counter;
+            ``ended``: status, n_items, gaps, reason, cause.
+        """
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread has ended: no event will come any more."""
+    @property
+    def last_error(self) -> str:
+        """Why connecting failed, or the connection broke, the last time; empty if neither did."""
+    def attach(self, acquisition: int) -> tuple[int, int]:
+        """Admit a consumer to an acquisition; gives its number and its file descriptor."""
+    def settle(self, consumer: int, tokens: list[int]) -> bool:
+        """Mark stacks as done, all or nothing; ``False`` if the consumer was taken for dead."""
+    def abort(self) -> None:
+        """End the present acquisition here; the rest of it is received and discarded."""
+    def abandon(self, acquisition: int) -> None:
+        """Nobody wants this acquisition: what is there of it is dropped, the rest discarded."""
+    def counters(self) -> dict[str, Any]:
+        """Return the fields of `arraystream.ConnectionStatistics`."""
+    def close(self) -> None:
+        """End the thread and close the ring.  Idempotent."""
+
+def scan_mib(file: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    """Read the headers of all frames of a ``.mib`` file.
+
+    Returns
+    -------
+    details
+        codec_params, item_shape, dtype, shutter_s, counter of the first frame; first_number,
+        data_offset, stride, n_frames, n_left_over (bytes); jump: the first place where numbers do not
+        follow one another as (index, expected, found), or ``None``.
+
+    Raises
+    ------
+    ProtocolError
+        If a header can't be read or frames differ.
+    """
+
+def parse_hdr(text: bytes) -> dict[str, Any]:
+    """Read an acquisition header, from a ``.hdr`` file or the stream.
+
+    Returns
+    -------
+    details
+        n_frames, frames_per_trigger, index_shape, header (all lines).
+
+    Raises
+    ------
+    ProtocolError
+        If it lacks the number of frames.
+    """

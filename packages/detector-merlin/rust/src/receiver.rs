@@ -1,0 +1,165 @@
+//! `Receiver`: the receiving thread and its ring.
+
+use std::os::fd::{IntoRawFd, RawFd};
+use std::time::Duration;
+
+use merlin_core::event::{Cause, Event};
+use merlin_core::receiver::{Receiver, ReceiverConfig};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use shmring_core::{Lease, Ring, RingConfig, RingError};
+
+use crate::details::{announcement, frame_details};
+use crate::errors::stream_error;
+
+/// Name, number of the acquisition (0 if none), details.
+type EventTuple<'py> = (&'static str, u64, Bound<'py, PyDict>);
+
+/// Receives acquisitions into a ring of shared memory; see the stub for the documentation.
+#[pyclass(name = "Receiver", module = "detector_merlin._merlin", frozen)]
+pub struct PyReceiver(Receiver);
+
+#[pymethods]
+impl PyReceiver {
+    #[new]
+    #[pyo3(signature = (host, port, *, slot_bytes, n_slots, flush_interval=0.01, stall_timeout=None))]
+    fn new(
+        py: Python<'_>,
+        host: String,
+        port: u16,
+        slot_bytes: usize,
+        n_slots: u32,
+        flush_interval: f64,
+        stall_timeout: Option<f64>,
+    ) -> PyResult<Self> {
+        let config = ReceiverConfig {
+            host,
+            port,
+            flush_interval: seconds(py, flush_interval)?,
+            stall_timeout: stall_timeout.map(|time| seconds(py, time)).transpose()?,
+        };
+        let ring = py.detach(|| Ring::create(RingConfig::new(slot_bytes, n_slots)));
+        let ring = ring.map_err(|error| ring_error(py, &error))?;
+        Ok(Self(Receiver::start(config, ring)?))
+    }
+
+    fn next_event<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Option<EventTuple<'py>>> {
+        let timeout = seconds(py, timeout)?;
+        let event = py.detach(|| self.0.next_event(timeout));
+        event.map(|event| event_tuple(py, event)).transpose()
+    }
+
+    #[getter]
+    fn is_over(&self) -> bool {
+        self.0.is_over()
+    }
+
+    #[getter]
+    fn last_error(&self) -> String {
+        self.0.last_error()
+    }
+
+    fn attach(&self, py: Python<'_>, acquisition: u64) -> PyResult<(u32, RawFd)> {
+        let attached = py.detach(|| self.0.ring().attach(acquisition));
+        let (consumer, fd) = attached.map_err(|error| ring_error(py, &error))?;
+        Ok((consumer, fd.into_raw_fd()))
+    }
+
+    fn settle(&self, py: Python<'_>, consumer: u32, tokens: Vec<u64>) -> bool {
+        let leases: Vec<Lease> = tokens.into_iter().map(Lease::from_token).collect();
+        py.detach(|| self.0.ring().settle(consumer, &leases))
+    }
+
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    fn abandon(&self, py: Python<'_>, acquisition: u64) {
+        py.detach(|| self.0.abandon(acquisition));
+    }
+
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.0.counters();
+        let stats = py.detach(|| self.0.ring().stats());
+        let share = |n: u32| f64::from(n) / f64::from(stats.n_slots.max(1));
+        let found = PyDict::new(py);
+        found.set_item("n_items", counters.n_items)?;
+        found.set_item("n_bytes", counters.n_bytes)?;
+        found.set_item("n_lost", counters.n_lost)?;
+        found.set_item("n_stale", counters.n_stale)?;
+        found.set_item("n_duplicate", counters.n_duplicate)?;
+        found.set_item("n_out_of_order", counters.n_out_of_order)?;
+        found.set_item("n_corrupt", counters.n_corrupt)?;
+        found.set_item("n_discarded", counters.n_discarded)?;
+        found.set_item("n_acquisitions", counters.n_acquisitions)?;
+        found.set_item("n_reconnects", counters.n_reconnects)?;
+        found.set_item(
+            "buffer_fill",
+            share(stats.n_slots - stats.n_free - stats.n_writing),
+        )?;
+        found.set_item("buffer_high_water", share(stats.high_water))?;
+        found.set_item("first_item_time_s", counters.first_item_time_s)?;
+        found.set_item("last_item_time_s", counters.last_item_time_s)?;
+        Ok(found)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}
+
+fn event_tuple(py: Python<'_>, event: Event) -> PyResult<EventTuple<'_>> {
+    let details = PyDict::new(py);
+    Ok(match event {
+        Event::Connected => ("connected", 0, details),
+        Event::Disconnected {
+            reason,
+            is_protocol_error,
+        } => {
+            details.set_item("reason", reason)?;
+            details.set_item("is_protocol_error", is_protocol_error)?;
+            ("disconnected", 0, details)
+        }
+        Event::Armed { number, header } => ("armed", number, announcement(py, &header)?),
+        Event::FirstFrame {
+            number,
+            header,
+            format,
+        } => ("first_frame", number, frame_details(py, &header, &format)?),
+        Event::Ended(ended) => {
+            details.set_item("status", ended.status.name())?;
+            details.set_item("n_items", ended.n_items)?;
+            details.set_item("gaps", ended.gaps)?;
+            details.set_item("reason", ended.reason)?;
+            details.set_item("cause", ended.cause.map(cause_name))?;
+            ("ended", ended.number, details)
+        }
+    })
+}
+
+fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Protocol => "protocol",
+        Cause::Stalled => "stalled",
+        Cause::Disconnected => "disconnected",
+    }
+}
+
+fn seconds(py: Python<'_>, time: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(time).map_err(|error| {
+        stream_error(
+            py,
+            "StateError",
+            &format!("{time} is no time in seconds: {error}"),
+        )
+    })
+}
+
+fn ring_error(py: Python<'_>, error: &RingError) -> PyErr {
+    let class = if matches!(error, RingError::Closed) {
+        "ConnectionClosed"
+    } else {
+        "StreamError"
+    };
+    stream_error(py, class, &format!("buffer of the Merlin receiver: {error}"))
+}
