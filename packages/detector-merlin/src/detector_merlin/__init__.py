@@ -5,16 +5,21 @@ Usually opened by name: ``ctx.make_connection("merlin").open(data_host=…)`` an
 
 from ._codec import MerlinCodec
 from ._connection import MerlinConnection
+from ._control import MerlinControl
 from ._controller import MerlinController
 from ._feed import MerlinFeed
 from ._mib import open_mib
 from ._plugin import MerlinConnectionBuilder
+from ._simulator import Faults, MerlinSimulator
 
 __all__ = [
+    "Faults",
     "MerlinCodec",
     "MerlinConnection",
     "MerlinConnectionBuilder",
+    "MerlinControl",
     "MerlinController",
     "MerlinFeed",
+    "MerlinSimulator",
     "open_mib",
 ]
