@@ -123,7 +123,7 @@ class Partition:
                     n_rows += n * tile.shape[1]
                 self.count += n
         except Exception as error:
-            self._explain(error, current, meta.first, meta.count)
+            self._explain(error, None if current is None else current.owner, meta.first, meta.count)
             raise
         self._runs.append((stretch.first, stretch.n))
         if n_rows != stretch.n * self._height:
@@ -146,7 +146,7 @@ class Partition:
             try:
                 work.finish(self.count)
             except Exception as error:
-                self._explain(error, work, int(positions[0]), self.count)
+                self._explain(error, work.owner, int(positions[0]), self.count)
                 raise
         return PartialResult(positions, tuple(work.buffers.export(self.count) for work in self._work))
 
@@ -156,18 +156,15 @@ class Partition:
             work.owner.give_back(work.buffers, self.count)
 
     def _open(self, udf: WorkerUDF) -> None:
-        work: UDFAtWork | None = None
         try:
             work = udf.open(self._meta, self.capacity)
             self._work.append(work)
             work.start(self.capacity)
             work.begin_processing()
         except Exception as error:
-            self._explain(error, work, self._meta.first, self._meta.count, name=udf.name)
+            self._explain(error, udf, self._meta.first, self._meta.count)
             raise
 
-    def _explain(
-        self, error: Exception, work: UDFAtWork | None, first: int, count: int, *, name: str | None = None
-    ) -> None:
-        who = f"{work.owner.name}.{work.phase}()" if work else name or "the decoder"
+    def _explain(self, error: Exception, udf: WorkerUDF | None, first: int, count: int) -> None:
+        who = "the decoder" if udf is None else f"{udf.name}.{udf.phase}()"
         error.add_note(f"in {who}, scan positions {first} to {first + count - 1}, worker {self._worker}")

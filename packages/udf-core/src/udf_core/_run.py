@@ -7,6 +7,7 @@ themselves a thread does this, so that nobody who looks at partial results slowl
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
@@ -183,7 +184,8 @@ class Run:
         scan_map = ScanMap(scan, roi_mask(self._roi, scan.shape))
         shape = Shape((*scan.shape, *descriptor.item_shape), sig_dims=len(descriptor.item_shape))
         wanted = [np.dtype(udf.get_preferred_input_dtype()) for udf in self._udfs]
-        input_dtype = np.result_type(descriptor.dtype, *wanted)
+        # One after the other: all at once, NumPy would find smaller types than the contract says.
+        input_dtype = functools.reduce(np.result_type, wanted, np.dtype(descriptor.dtype))
         self._merger = Merger(self._udfs, shape, scan_map.roi, descriptor.dtype, input_dtype)
         return Job(
             self._number,

@@ -254,16 +254,21 @@ class UDF:
 
     def copy(self) -> Self:
         """Return a fresh object with the same parameters."""
-        try:
-            return type(self)(**self._kwargs)
-        except TypeError as error:
-            error.add_note(
-                f"{type(self).__name__}.__init__() must take the same keyword arguments that it passes to "
-                f"super().__init__(): {', '.join(self._kwargs) or 'none'}"
-            )
-            raise
+        return self.new_with(self._kwargs)
 
     # -- engine side ------------------------------------------------------------------------------
+
+    @classmethod
+    def new_with(cls, kwargs: Mapping[str, Any]) -> Self:
+        """Return a fresh object with these parameters."""
+        try:
+            return cls(**kwargs)
+        except TypeError as error:
+            error.add_note(
+                f"{cls.__name__}.__init__() must take the same keyword arguments that it passes to "
+                f"super().__init__(): {', '.join(kwargs) or 'none'}"
+            )
+            raise
 
     def set_meta(self, meta: UDFMeta) -> None:
         """Let the UDF see these facts."""

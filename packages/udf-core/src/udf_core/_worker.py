@@ -24,7 +24,7 @@ from ._tiling import TilingPreference, negotiate
 from ._udf import UDF, TilingHint, UDFMethod
 from ._worker_udf import WorkerUDF
 
-_MOST_ATTEMPTS = 3
+_MOST_ATTEMPTS = 5
 _MOST_UNMERGED = 2
 _SLOWEST_COMMIT_S = 0.5
 
@@ -52,6 +52,8 @@ class Worker:
     ----------
     receiving
         Whether an error that `step` has raised came from the feed.
+    is_careful
+        Whether commits should be acknowledged before more is received.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Worker:
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.receiving = False
+        self.is_careful = False
         self._job = job
         self._member = member
         self._number = number
         self._post = post
         self._hold_leases = hold_leases
         self._stopped = stopped
-        preferences = [tiling_preference(spec.cls(**spec.kwargs)) for spec in job.specs]
+        preferences = [tiling_preference(spec.cls.new_with(spec.kwargs)) for spec in job.specs]
         self._scheme = negotiate(
             job.descriptor.item_shape,
             np.dtype(job.input_dtype).itemsize,
@@ -108,7 +111,9 @@ class Worker:
         if isinstance(received, FeedChunk):
             self._process(received)
         idle = not isinstance(received, FeedChunk)
-        if self._leases and (idle or self._is_due()):
+        # A chunk that somebody died over is committed by itself, so that nothing else gets lost with it.
+        self.is_careful = isinstance(received, FeedChunk) and received.attempt > 0
+        if self._leases and (idle or self.is_careful or self._is_due()):
             self.commit()
         if isinstance(received, FeedEnd):
             self._post(Ended(self._number))

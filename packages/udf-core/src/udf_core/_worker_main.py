@@ -73,6 +73,9 @@ class WorkerMain:
                 raise
             while not self._leave:
                 self._read_mail(worker)
+                while worker.is_careful and worker.waits_for_answers and not self._leave:
+                    self._poll.poll(100)
+                    self._read_mail(worker)
                 worker.step(0.01 if worker.waits_for_answers else 0.1)
         except ChannelClosed:
             raise

@@ -91,10 +91,16 @@ class WorkerUDF:
         The run.
     scheme
         How frames are cut.
+
+    Attributes
+    ----------
+    phase
+        Which of its methods is called now, for error texts.
     """
 
     def __init__(self, spec: UDFSpec, job: Job, scheme: TilingScheme) -> None:
         self.name = spec.cls.__name__
+        self.phase = "__init__"
         self._job = job
         self._cls = spec.cls
         self._scheme = scheme
@@ -118,13 +124,14 @@ class WorkerUDF:
 
     def open(self, meta: UDFMeta, capacity: int) -> UDFAtWork:
         """Make a copy for a partition with room for `capacity` positions."""
-        udf = self._cls(**self.kwargs)
+        self.phase = "__init__"
+        udf = self._cls.new_with(self.kwargs)
         work = UDFAtWork(self, udf, meta)
-        work.phase = "get_worker_data"
+        self.phase = "get_worker_data"
         if self._worker_data is None:
             self._worker_data = WorkerData(udf.get_worker_data())
         udf.worker_data = self._worker_data
-        work.phase = "get_result_buffers"
+        self.phase = "get_result_buffers"
         declared = udf.get_result_buffers()
         work.attach(declared, self._memory(declared, capacity))
         return work
@@ -169,7 +176,6 @@ class UDFAtWork:
     def __init__(self, owner: WorkerUDF, udf: UDF, meta: UDFMeta) -> None:
         self.owner = owner
         self.udf = udf
-        self.phase = "__init__"
         self._meta = meta
         self._at = 0
         self._first = 0
@@ -196,16 +202,16 @@ class UDFAtWork:
     def start(self, count: int) -> None:
         """Let the UDF prepare itself for a partition of up to `count` positions."""
         self._show_partition(count)
-        self.phase = "get_task_data"
+        self.owner.phase = "get_task_data"
         self.udf.task_data = TaskData(self.udf.get_task_data())
         preprocess = getattr(self.udf, "preprocess", None)
         if preprocess is not None:
-            self.phase = "preprocess"
+            self.owner.phase = "preprocess"
             preprocess()
 
     def begin_processing(self) -> None:
         """Show aux data by attribute from now on, as `move_to` says."""
-        self.phase = self._process_name
+        self.owner.phase = self._process_name
         aux = self.owner.aux
         self.udf.params.resolve_with(frozenset(), None)
         self._aux_nav = tuple((n, a, not extra) for n, (kind, extra, a) in aux.items() if kind == "nav")
@@ -233,9 +239,9 @@ class UDFAtWork:
         self._show_partition(count)
         postprocess = getattr(self.udf, "postprocess", None)
         if postprocess is not None:
-            self.phase = "postprocess"
+            self.owner.phase = "postprocess"
             postprocess()
-        self.phase = "cleanup"
+        self.owner.phase = "cleanup"
         self.udf.cleanup()
 
     # ---------------------------------------------------------------------------------------------
