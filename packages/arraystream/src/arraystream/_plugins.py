@@ -42,6 +42,10 @@ _KNOWN: dict[str, dict[str, str]] = {
 }
 
 
+# Looking through all installed distributions takes tens of milliseconds.
+_remembered: dict[str, dict[str, list[EntryPoint]]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
     """One plug-in as installed.
@@ -133,10 +137,13 @@ def load_plugin(group: str, name: str) -> Any:
     >>> load_plugin("arraystream.codecs", "raw").__name__
     'RawCodec'
     """
-    found = _found(group)
-    if name in found:
-        return _load(group, name, found[name])
-    there = ", ".join(found) or "none"
+    known = _remembered.get(group, {})
+    if name not in known:
+        # Not seen before, or installed since.
+        known = _remembered[group] = _found(group)
+    if name in known:
+        return _load(group, name, known[name])
+    there = ", ".join(known) or "none"
     message = f"No plug-in {name!r} in {group}; installed: {there}."
     package = _KNOWN.get(group, {}).get(name)
     if package is not None:

@@ -5,7 +5,7 @@ Each buffer starts at a multiple of 64 bytes; with their padding they fill the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,8 +127,10 @@ def _parse_entry(row: Any, *, sums: bool) -> BufferEntry:
     return BufferEntry(role, dtype, decoded, encoded, codec, crc)
 
 
-def cut_payload(payload: npt.NDArray[np.uint8], entries: list[BufferEntry], *, verify: bool) -> Buffers:
-    """Return read-only views of the buffers; checks padding, and checksums if asked to."""
+def cut_payload(
+    payload: npt.NDArray[np.uint8], entries: list[BufferEntry], *, sum_of: Callable[[Any], int] | None
+) -> Buffers:
+    """Return read-only views of the buffers; checks padding, and checksums if it is told how."""
     buffers: dict[str, npt.NDArray[Any] | Encoded] = {}
     start = 0
     for entry in entries:
@@ -139,7 +141,7 @@ def cut_payload(payload: npt.NDArray[np.uint8], entries: list[BufferEntry], *, v
             raise wire_error(
                 ErrorCode.SIZE_MISMATCH, f"The padding behind buffer {entry.role!r} is not zero."
             )
-        if verify and entry.crc is not None and crc32c_fast is not None and crc32c_fast(data) != entry.crc:
+        if sum_of is not None and entry.crc is not None and sum_of(data.data) != entry.crc:
             raise wire_error(
                 ErrorCode.PAYLOAD_CHECKSUM,
                 f"Buffer {entry.role!r} does not match its checksum; ask for it again.",

@@ -52,7 +52,8 @@ def unpack_header(data: bytes | memoryview, limits: Limits) -> dict[str, Any]:
             max_map_len=limits.map_keys,
         )
     except ValueError as error:
-        exceeded = "exceeds max" in str(error)
+        text = str(error)
+        exceeded = "exceeds max" in text and "max_ext" not in text and "max_bin" not in text
         raise wire_error(
             ErrorCode.LIMIT_EXCEEDED if exceeded else ErrorCode.MALFORMED_HEADER,
             f"The header is not allowed MessagePack: {type(error).__name__}: {error}",

@@ -5,6 +5,7 @@ Fresh memory for each chunk would cost a page fault per 4 KiB, more than receivi
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from collections import deque
 
@@ -13,11 +14,9 @@ import numpy.typing as npt
 
 from .messages import Message
 
-_ALIGNMENT = 64
-
 
 class PayloadPool:
-    """Hands out aligned memory.  Thread-safe.
+    """Hands out page-aligned memory.  Thread-safe.
 
     Parameters
     ----------
@@ -26,25 +25,25 @@ class PayloadPool:
     """
 
     def __init__(self, n_blocks: int = 4) -> None:
-        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=n_blocks)
+        self._free: deque[mmap.mmap] = deque(maxlen=n_blocks)
 
     def allocate(self, n_bytes: int, message: Message | None = None) -> npt.NDArray[np.uint8]:
-        """Return writable memory of `n_bytes`, at a multiple of 64 bytes, not cleared."""
-        block = self._take(n_bytes + _ALIGNMENT)
-        start = -block.ctypes.data % _ALIGNMENT
-        # Every view of the lease keeps the lease alive, because its base is no array.
-        lease: npt.NDArray[np.uint8] = np.ndarray((n_bytes,), np.uint8, buffer=block.data, offset=start)
+        """Return writable memory of `n_bytes`, not cleared."""
+        block = self._take(n_bytes)
+        # NumPy makes the lease the base of every array that views it, because the lease's own base is
+        # no array.  So the lease lives as long as anybody looks at the block.
+        lease: npt.NDArray[np.uint8] = np.ndarray((n_bytes,), np.uint8, buffer=block)
         weakref.finalize(lease, self._free.append, block).atexit = False
         return lease
 
-    def _take(self, n_bytes: int) -> npt.NDArray[np.uint8]:
+    def _take(self, n_bytes: int) -> mmap.mmap:
         # Leases may end, in any thread, while we look.
         for _ in range(len(self._free)):
             try:
                 block = self._free.popleft()
             except IndexError:
                 break
-            if n_bytes <= block.nbytes <= 4 * n_bytes:
+            if n_bytes <= len(block) <= 4 * max(n_bytes, mmap.PAGESIZE):
                 return block
             self._free.append(block)
-        return np.empty(n_bytes, np.uint8)
+        return mmap.mmap(-1, max(n_bytes, 1))
