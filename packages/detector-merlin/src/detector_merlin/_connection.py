@@ -279,16 +279,18 @@ class MerlinConnection(Connection):
         )
 
     def _handle(self, name: str, number: int, details: Mapping[str, Any]) -> None:
-        """Take over one event; in the pump's thread."""
+        """Take over one event; in the pump's thread.
+
+        The state changes before anything else can be seen, so that who has seen it may rely on it.
+        """
+        with suppress(ConnectionClosed):
+            self._change_state(name, details)
         with self._changed:
             if name == "armed":
                 self._acquisitions[number] = MerlinAcquisition(pending_from(number, details))
             acquisition = self._acquisitions.get(number)
             if name == "first_frame" and acquisition is not None:
                 acquisition.descriptor = descriptor_from(acquisition.pending, details)
-            # The state changes before the verdict can be seen: who has seen it may rely on the state.
-            with suppress(ConnectionClosed):
-                self._change_state(name, details)
             if name == "ended" and acquisition is not None:
                 acquisition.verdict = verdict_from(details)
             self._changed.notify_all()
