@@ -6,8 +6,8 @@ the feed says that the worker still owned those chunks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arraystream import ItemDescriptor
@@ -58,7 +58,8 @@ class Job:
     tile_bytes
         Budget of a tile.
     commit_s
-        Longest time that results stay uncommitted while work goes on.
+        Longest time that results stay uncommitted while work goes on; more if committing takes long itself.
+        0 to commit after each chunk.
     idle_s
         How long to wait for more before results are committed.
     held_bytes
@@ -76,6 +77,11 @@ class Job:
     commit_s: float = 0.05
     idle_s: float = 0.005
     held_bytes: int = 16 << 20
+
+    def with_kwargs(self, kwargs: Sequence[Mapping[str, Any]]) -> Job:
+        """Return this job with other arguments of the UDFs."""
+        specs = zip(self.specs, kwargs, strict=True)
+        return replace(self, specs=tuple(replace(spec, kwargs=new) for spec, new in specs))
 
 
 @dataclass(slots=True)

@@ -96,6 +96,7 @@ class Worker:
         self._leases: list[Lease] = []
         self._in_doubt: dict[int, list[Lease]] = {}
         self._held_bytes = self._n_items = self._n_commits = 0
+        self._new_kwargs: Sequence[dict[str, Any]] | None = None
         self._since = 0.0
         self._commit_cost_s = 0.0
         self._unmerged = threading.Semaphore(_MOST_UNMERGED)
@@ -156,10 +157,8 @@ class Worker:
             lease.release()
 
     def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
-        """Use these arguments of the UDFs from the next partition on."""
-        self._close_partition()
-        for udf, new in zip(self._udfs, kwargs, strict=True):
-            udf.update(new)
+        """Use these arguments of the UDFs for the next chunk on; thread-safe."""
+        self._new_kwargs = kwargs
 
     def close(self) -> None:
         """Drop everything and leave the feed; idempotent."""
@@ -190,6 +189,8 @@ class Worker:
                 f"items {chunk.first} to {chunk.first + chunk.n - 1} were given up: "
                 f"{chunk.attempt} workers died while they held them"
             )
+        if self._new_kwargs is not None:
+            self._apply_update()
         if not self._leases:
             self._since = time.monotonic()
         self._leases.append(chunk.lease)
@@ -203,6 +204,12 @@ class Worker:
             self._held_bytes += chunk.payload.nbytes
         else:
             chunk.lease.release()
+
+    def _apply_update(self) -> None:
+        kwargs, self._new_kwargs = self._new_kwargs, None
+        self._close_partition()
+        for udf, new in zip(self._udfs, kwargs or (), strict=True):
+            udf.update(new)
 
     def _partition_for(self, stretch: Stretch) -> Partition:
         if self._partition is not None and not self._partition.has_room(stretch.n):
@@ -228,6 +235,8 @@ class Worker:
         self._probing = False
 
     def _is_due(self) -> bool:
+        if self._job.commit_s == 0.0:
+            return True
         waited_s = time.monotonic() - self._since
         interval_s = max(self._job.commit_s, min(5 * self._commit_cost_s, _SLOWEST_COMMIT_S))
         held = self._held_bytes + sum(partial.n_bytes for partial in self._partials)

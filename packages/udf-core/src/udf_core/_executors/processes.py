@@ -95,6 +95,7 @@ class _ProcessesCrew(Crew):
         self, executor: ProcessesExecutor, processes: list[WorkerProcess], job: Job, feed: Feed, post: Post
     ) -> None:
         self._executor = executor
+        self._job = job
         self._job_number = job.number
         self._packed = cloudpickle.dumps(job)
         self._feed = feed
@@ -123,6 +124,8 @@ class _ProcessesCrew(Crew):
         return True
 
     def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        self._job = self._job.with_kwargs(kwargs)
+        self._packed = cloudpickle.dumps(self._job)
         packed = cloudpickle.dumps(list(kwargs))
         for process in list(self._at_work.values()):
             try:

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -54,11 +53,14 @@ class _WorkerThread(threading.Thread):
         self.number = number
         self.done = threading.Event()
         self._post = post
-        self._mail: SimpleQueue[Sequence[dict[str, Any]]] = SimpleQueue()
+        self._worker: Worker | None = None
+        self._update: Sequence[dict[str, Any]] | None = None
         self._job, self._feed = job, feed
 
-    def tell(self, kwargs: Sequence[dict[str, Any]]) -> None:
-        self._mail.put(kwargs)
+    def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        self._update = kwargs
+        if self._worker is not None:
+            self._worker.update(kwargs)
 
     def run(self) -> None:
         limit_numba()
@@ -77,8 +79,10 @@ class _WorkerThread(threading.Thread):
             except BaseException:
                 member.close()
                 raise
+            self._worker = worker
+            if self._update is not None:
+                worker.update(self._update)
             while not self.done.is_set():
-                self._read_mail(worker)
                 worker.step(0.1)
         except BaseException as error:
             from_feed = isinstance(error, StreamError) and (worker is None or worker.receiving)
@@ -86,12 +90,6 @@ class _WorkerThread(threading.Thread):
         finally:
             if worker is not None:
                 worker.close()
-
-    def _read_mail(self, worker: Worker) -> None:
-        try:
-            worker.update(self._mail.get_nowait())
-        except Empty:
-            return
 
     def _fail(self, error: BaseException, *, from_feed: bool) -> None:
         if not self.done.is_set():
@@ -120,8 +118,9 @@ class _ThreadsCrew(Crew):
         return True
 
     def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
+        self._job = self._job.with_kwargs(kwargs)
         for thread in self._threads.values():
-            thread.tell(kwargs)
+            thread.update(kwargs)
 
     def dismiss(self) -> None:
         deadline = time.monotonic() + DISMISS_S
