@@ -90,13 +90,13 @@ class MaskStack:
             raise ValueError("ApplyMasksUDF needs at least one mask")
         if use_sparse is None:
             use_sparse = all(scipy.sparse.issparse(rows) for rows in stacks)
-        rows: Any = scipy.sparse.vstack(stacks) if use_sparse else np.concatenate([_dense(r) for r in stacks])
+        join, form = (scipy.sparse.vstack, scipy.sparse.csr_array) if use_sparse else (np.concatenate, _dense)
+        rows: Any = join([form(stack) for stack in stacks])
         self.dtype: np.dtype[Any] = np.dtype(dtype) if dtype is not None else rows.dtype
         self.n_masks: int = rows.shape[0]
         self.is_complex = self.dtype.kind == "c"
         if self.is_complex:
-            stack = scipy.sparse.vstack if use_sparse else np.concatenate
-            rows = stack([rows.real, rows.imag])
+            rows = join([rows.real, rows.imag])
         self._real = rows.tocsr() if use_sparse else rows
 
     def cut(self, band: Band, input_dtype: npt.DTypeLike) -> BandMasks:
