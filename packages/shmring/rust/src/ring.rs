@@ -18,7 +18,10 @@ use crate::{SIGNAL_CHECK, duration, stats};
 
 /// The owner of a ring.
 #[pyclass(name = "Ring", module = "shmring", frozen)]
-pub(crate) struct PyRing(Ring);
+pub(crate) struct PyRing {
+    ring: Ring,
+    full: FullPolicy,
+}
 
 #[pymethods]
 impl PyRing {
@@ -47,22 +50,23 @@ impl PyRing {
             full,
             prefault,
         };
-        py.detach(|| Ring::create(config)).or_py(py).map(Self)
+        let ring = py.detach(|| Ring::create(config)).or_py(py)?;
+        Ok(Self { ring, full })
     }
 
     #[getter]
     fn slot_bytes(&self) -> usize {
-        self.0.slot_bytes()
+        self.ring.slot_bytes()
     }
 
     #[getter]
     fn n_slots(&self) -> u32 {
-        self.0.n_slots()
+        self.ring.n_slots()
     }
 
     #[getter]
     fn uuid<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.uuid())
+        PyBytes::new(py, &self.ring.uuid())
     }
 
     #[pyo3(signature = (timeout=None))]
@@ -71,14 +75,14 @@ impl PyRing {
         let start = Instant::now();
         loop {
             let slice = timeout.saturating_sub(start.elapsed()).min(SIGNAL_CHECK);
-            match py.detach(|| self.0.reserve(slice)) {
+            match py.detach(|| self.ring.reserve(slice)) {
                 Ok(mut writer) => {
                     let array = writer_array(py, &mut writer)?.unbind();
                     return Ok(PyWriter {
                         filling: Mutex::new(Some(Filling { writer, array })),
                     });
                 }
-                Err(RingError::Full) if slice == SIGNAL_CHECK && start.elapsed() < timeout => {
+                Err(RingError::Full) if self.full == FullPolicy::Block && start.elapsed() < timeout => {
                     py.check_signals()?
                 }
                 Err(error) => return Err(error).or_py(py),
@@ -88,7 +92,7 @@ impl PyRing {
 
     #[pyo3(signature = (tag=0))]
     fn attach(&self, py: Python<'_>, tag: u64) -> PyResult<(u32, RawFd)> {
-        let (id, fd) = py.detach(|| self.0.attach(tag)).or_py(py)?;
+        let (id, fd) = py.detach(|| self.ring.attach(tag)).or_py(py)?;
         Ok((id, fd.into_raw_fd()))
     }
 
@@ -100,34 +104,36 @@ impl PyRing {
         latest: Option<u32>,
     ) -> PyResult<(u32, RawFd)> {
         let broadcast = latest.map_or(Broadcast::Lossless, |depth| Broadcast::Latest { depth });
-        let (id, fd) = py.detach(|| self.0.attach_broadcast(tag, broadcast)).or_py(py)?;
+        let (id, fd) = py
+            .detach(|| self.ring.attach_broadcast(tag, broadcast))
+            .or_py(py)?;
         Ok((id, fd.into_raw_fd()))
     }
 
     fn settle(&self, consumer: u32, tokens: Vec<u64>) -> bool {
         let leases: Vec<Lease> = tokens.into_iter().map(Lease::from_token).collect();
-        self.0.settle(consumer, &leases)
+        self.ring.settle(consumer, &leases)
     }
 
     #[pyo3(signature = (tag=0))]
     fn end(&self, tag: u64) {
-        self.0.end(tag);
+        self.ring.end(tag);
     }
 
     fn drop_tag(&self, tag: u64) {
-        self.0.drop_tag(tag);
+        self.ring.drop_tag(tag);
     }
 
     fn detach(&self, consumer: u32) {
-        self.0.detach(consumer);
+        self.ring.detach(consumer);
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        stats::ring_stats(py, &self.0.stats())
+        stats::ring_stats(py, &self.ring.stats())
     }
 
     fn take_events<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        self.0
+        self.ring
             .take_events()
             .iter()
             .map(|event| stats::ring_event(py, event))
@@ -135,7 +141,7 @@ impl PyRing {
     }
 
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.0.close());
+        py.detach(|| self.ring.close());
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

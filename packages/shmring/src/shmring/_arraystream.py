@@ -37,7 +37,7 @@ class RingMember:
         self._number = number
         try:
             self._consumer = Consumer(fd)
-        except RingError as error:
+        except (RingError, OSError, ValueError) as error:
             _raise_stream_error(error)
 
     @property
@@ -81,7 +81,7 @@ def _chunk(stack: Stack) -> FeedChunk:
     )
 
 
-def _raise_stream_error(error: RingError) -> NoReturn:
+def _raise_stream_error(error: Exception) -> NoReturn:
     if isinstance(error, RingClosed):
         kind = ConnectionFailed if error.owner_lost else ConnectionClosed
         raise kind(f"shared-memory ring: {error}") from error

@@ -3,6 +3,9 @@
 Each error is also the built-in exception that a caller would expect.  The Rust core raises them.
 """
 
+# The names say the condition, as `BrokenPipe` would; ruff wants them to end in Error.
+# ruff: noqa: N818
+
 from __future__ import annotations
 
 from typing import Literal

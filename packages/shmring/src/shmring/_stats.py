@@ -72,7 +72,8 @@ class RingStats:
     n_lost_consumers, n_misbehaving
         Consumers that died; consumers thrown out for writing nonsense into the shared queues.
     n_waits, wait_time_s
-        `Ring.reserve` calls that had to wait, and for how long in all.
+        Waits in `Ring.reserve`, of at most 0.1 s each (it looks for signals in between), and their time
+        in all.
     longest_hold_s
         Longest time a consumer held a stack.
     consumers

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 
 use crate::error::RingError;
 use crate::layout::{
@@ -115,6 +115,8 @@ impl Consumer {
     /// [`RingError::Incompatible`] if it is not such a file descriptor or the owner has another
     /// layout, [`RingError::OwnerLost`] if the owner is gone, [`RingError::Closed`], [`RingError::Os`].
     pub fn from_fd(fd: OwnedFd) -> Result<Self, RingError> {
+        // It was inherited, perhaps; but no program that this process runs later shall keep it open.
+        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(RingError::os("open a consumer"))?;
         let (hello, fds) = match wire::receive(&fd)? {
             Incoming::Message(message, fds) if message.kind == Kind::Hello => (message, fds),
             Incoming::Message(message, _) => {

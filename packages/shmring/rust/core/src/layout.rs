@@ -174,3 +174,89 @@ const fn layout_hash() -> u64 {
     }
     hash
 }
+
+// What LAYOUT.md says.  A change here is a new layout version.
+const _: () = {
+    assert!(WORD_TX_TAIL * 8 == 128 && WORD_TX_HEAD * 8 == 256);
+    assert!(WORD_RET_TAIL * 8 == 384 && WORD_RET_HEAD * 8 == 512);
+    assert!(WORD_CONSUMER_ASLEEP * 8 == 640 && WORD_OWNER_ASLEEP * 8 == 768);
+    assert!(WORD_TX_ENTRIES * 8 == 1024 && DESCRIPTOR_WORDS * 8 == 64);
+    assert!(tx_capacity(1) == 4 && tx_capacity(2) == 4 && tx_capacity(3) == 8);
+    assert!(ret_capacity(1) == 1 && ret_capacity(5) == 8);
+    assert!(word_ret_entries(4) * 8 == 1024 + 4 * 64);
+    assert!(meta_offset(0) == 0 && meta_offset(1) == 64 && meta_offset(64) == 64);
+};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn layout_hash_is_that_of_version_1() {
+        assert_eq!((LAYOUT_VERSION, LAYOUT_HASH), (1, 0xfd9b_0987_672b_50d0));
+    }
+
+    #[test]
+    fn descriptor_fields_lie_where_the_text_says() {
+        let descriptor = Descriptor {
+            seq: 1,
+            slot: 2,
+            generation: 3,
+            item_first: 4,
+            tag: 5,
+            data_len: 6,
+            n_items: 7,
+            n_meta: 8,
+            kind: 9,
+            flags: 10,
+            attempt: 11,
+            skipped: 12,
+        };
+        let bytes: Vec<u8> = descriptor
+            .pack()
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
+        assert_eq!((u64_at(0), u32_at(8), u32_at(12)), (1, 2, 3));
+        assert_eq!((u64_at(16), u64_at(24), u64_at(32)), (4, 5, 6));
+        assert_eq!((u32_at(40), u32_at(44), u16_at(48), u16_at(50)), (7, 8, 9, 10));
+        assert_eq!((u32_at(52), u32_at(56), u32_at(60)), (11, 12, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn descriptor_survives_memory(words in any::<[u64; DESCRIPTOR_WORDS]>()) {
+            let descriptor = Descriptor::unpack(&words);
+            prop_assert_eq!(Descriptor::unpack(&descriptor.pack()), descriptor);
+        }
+
+        #[test]
+        fn meta_lies_behind_the_data_and_aligned(data_len in 0..usize::MAX / 2, n_meta in 1..1_usize << 40) {
+            let end = stack_bytes(data_len, n_meta).unwrap();
+            prop_assert!(meta_offset(data_len) >= data_len && meta_offset(data_len) < data_len + 64);
+            prop_assert_eq!(meta_offset(data_len) % 64, 0);
+            prop_assert_eq!(end, meta_offset(data_len) + 8 * n_meta);
+        }
+
+        #[test]
+        fn queues_do_not_overlap(depth in 1..=1_u32 << 12, n_slots in 1..=1_u32 << 20) {
+            let (tx, ret) = (tx_capacity(depth), ret_capacity(n_slots));
+            prop_assert!(tx.is_power_of_two() && tx >= u64::from(depth) + 2);
+            prop_assert!(ret.is_power_of_two() && ret >= u64::from(n_slots));
+            prop_assert_eq!(word_ret_entries(tx), WORD_TX_ENTRIES + tx as usize * DESCRIPTOR_WORDS);
+            prop_assert_eq!(control_words(tx, ret), word_ret_entries(tx) + ret as usize);
+        }
+    }
+
+    #[test]
+    fn sizes_that_are_no_number_are_refused() {
+        assert_eq!(stack_bytes(usize::MAX, 1), None);
+        assert_eq!(stack_bytes(0, usize::MAX), None);
+        assert_eq!(stack_bytes(usize::MAX, 0), Some(usize::MAX));
+    }
+}

@@ -362,3 +362,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

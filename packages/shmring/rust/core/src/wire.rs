@@ -220,3 +220,75 @@ impl AsFd for Bell {
         self.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MESSAGE: Message = Message {
+        kind: Kind::Hello,
+        uuid: *b"0123456789abcdef",
+        slot_bytes: 1 << 40,
+        n_slots: 3,
+        tx_capacity: 4,
+        pid: 5,
+        consumer: 6,
+    };
+
+    #[test]
+    fn message_fields_lie_where_the_text_says() {
+        let bytes = MESSAGE.pack();
+        assert_eq!(&bytes[0..8], b"SHMRING\n");
+        assert_eq!(bytes[8..12], LAYOUT_VERSION.to_le_bytes());
+        assert_eq!(bytes[12..16], 1_u32.to_le_bytes());
+        assert_eq!(bytes[16..24], LAYOUT_HASH.to_le_bytes());
+        assert_eq!(&bytes[24..40], b"0123456789abcdef");
+        assert_eq!(bytes[40..48], (1_u64 << 40).to_le_bytes());
+        assert_eq!(bytes[48..64], [3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0]);
+        assert_eq!(Message::unpack(&bytes).unwrap(), MESSAGE);
+    }
+
+    #[test]
+    fn other_layout_is_refused_with_both_versions() {
+        let mut bytes = MESSAGE.pack();
+        bytes[8] = 99;
+        let text = Message::unpack(&bytes).unwrap_err().to_string();
+        assert!(
+            text.contains("layout 99") && text.contains("this side 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn hangup_and_silence_are_told_apart() {
+        let (one, other) = socket_pair().unwrap();
+        assert!(matches!(receive(&one), Ok(Incoming::Nothing)));
+        send(&other, &MESSAGE, &[other.as_fd()]).unwrap();
+        let Ok(Incoming::Message(MESSAGE, fds)) = receive(&one) else {
+            panic!("no message")
+        };
+        assert_eq!(fds.len(), 1);
+        drop((other, fds));
+        assert!(matches!(receive(&one), Ok(Incoming::Hangup)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Message::unpack(&bytes);
+        }
+
+        #[test]
+        fn damaged_message_is_refused_or_read(at in 0..MESSAGE_BYTES, value: u8, len in 0..=MESSAGE_BYTES) {
+            let mut bytes = MESSAGE.pack();
+            bytes[at] = value;
+            let damaged_head = at < 24 && value != MESSAGE.pack()[at];
+            let read = Message::unpack(&bytes[..len]);
+            prop_assert!(len == MESSAGE_BYTES || read.is_err());
+            // Only the kind may turn into another one.
+            prop_assert!(!damaged_head || read.is_err() || at == 12);
+        }
+    }
+}
