@@ -321,12 +321,11 @@ def pack_words(pixels: npt.NDArray[Any], depth: int) -> npt.NDArray[np.uint8]:
     >>> pack_words(np.array([0x001, 0x002, 0xABC, 0xFFF]), 12).tobytes().hex(" ")
     '0f ff 0a bc 00 02 00 01'
     """
-    lead = pixels.shape[:-1]
     if depth == 1:
         octets = np.packbits(pixels != 0, axis=-1, bitorder="little")
-        return octets.reshape(*lead, -1, 8)[..., ::-1].reshape(*lead, -1)
-    wire: np.dtype[Any] = np.dtype(">u2" if depth == 12 else "u1")
-    words: npt.NDArray[Any] = pixels.reshape(*lead, -1, _PIXELS_PER_WORD[depth])[..., ::-1].astype(
-        wire, order="C"
-    )
-    return words.reshape(*lead, -1).view(np.uint8)
+    else:
+        octets = np.ascontiguousarray(pixels, np.dtype("<u2" if depth == 12 else "u1"))
+    # A word with its pixels in ascending order is a little-endian number; on the wire it is big-endian.
+    words = octets.view(np.dtype("<u8")).byteswap()
+    packed: npt.NDArray[np.uint8] = words.view(np.uint8)
+    return packed

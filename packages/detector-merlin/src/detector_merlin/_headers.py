@@ -7,7 +7,8 @@ a whole stack at once: a template, into which frame numbers, time stamps and lay
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,8 +163,12 @@ def _dacs(thresholds_kev: Sequence[float]) -> tuple[int, ...]:
 
 def digits(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint8]:
     """Write numbers as zero-padded ASCII, shape ``(n, width)``; higher digits are cut off."""
-    powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
-    return (values[:, None] // powers % 10 + ord("0")).astype(np.uint8)
+    out = np.empty((len(values), width), np.uint8)
+    rest = values
+    for column in range(width - 1, -1, -1):
+        rest, digit = np.divmod(rest, 10)
+        out[:, column] = digit + ord("0")
+    return out
 
 
 @dataclass(slots=True)
@@ -210,33 +215,50 @@ class FrameHeaders:
         return b"MPX,%010d," % (self.frame_format.message_bytes - 14)
 
     def render(
-        self, numbers: npt.NDArray[np.int64], utc_ns: npt.NDArray[np.int64], local_offset_s: int = 0
+        self,
+        numbers: npt.NDArray[np.int64],
+        utc_ns: npt.NDArray[np.int64],
+        local_offset_s: int = 0,
+        out: npt.NDArray[np.uint8] | None = None,
     ) -> npt.NDArray[np.uint8]:
-        """Return the headers of a stack.
+        """Write the headers of a stack.
 
         Parameters
         ----------
         numbers
             Frame numbers, from 1, ascending.
         utc_ns
-            Time of each frame, nanoseconds since 1970.
+            Time of each frame, nanoseconds since 1970, ascending.
         local_offset_s
             Local time minus UTC.
+        out
+            Where to write, shape ``(n, data_offset)``, any strides; a new array if ``None``.
 
         Returns
         -------
         headers
-            Shape ``(n, data_offset)``.
+            `out`.
         """
-        out = np.empty((len(numbers), self.frame_format.data_offset), np.uint8)
+        if out is None:
+            out = np.empty((len(numbers), self.frame_format.data_offset), np.uint8)
         shown = numbers % 1_000_000 if self.number_wraps else numbers
-        widths = 6 + np.sum(shown[:, None] >= 10 ** np.arange(6, 12), axis=1) if shown.size else shown
-        for width in np.unique(widths):
-            rows = widths == width
-            self._template(int(width)).fill(
-                out, rows, shown[rows], utc_ns[rows], local_offset_s, (numbers[rows] - 1) % self.n_layers
-            )
+        layers = (numbers - 1) % self.n_layers if self.n_layers > 1 else None
+        for width, rows in self._runs_of_width(shown):
+            template = self._template(width)
+            template.write(out[rows], shown[rows], utc_ns[rows], local_offset_s)
+            if layers is not None:
+                out[rows, template.layer] = layers[rows] + ord("0")
         return out
+
+    def _runs_of_width(self, shown: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+        """Cut ascending numbers where their text grows by a digit."""
+        first = max(6, len(str(int(shown[0]))))
+        last = first if self.number_wraps else max(6, len(str(int(shown[-1]))))
+        start = 0
+        for width in range(first, last + 1):
+            stop = len(shown) if width == last else int(np.searchsorted(shown, 10**width))
+            yield width, slice(start, stop)
+            start = stop
 
     def _template(self, number_width: int) -> _Template:
         if number_width not in self._templates:
@@ -284,41 +306,34 @@ class _Template:
             raise ValueError(f"frame header of {len(text)} bytes exceeds its data offset {size}")
         starts = np.cumsum([0, *(len(one) + 1 for one in fields)])
         self.bytes = np.frombuffer(text.ljust(size, b"\0"), np.uint8)
-        self.number = slice(4, 4 + len(fields[1]))
+        self.number_width = len(fields[1])
         self.local = int(starts[9])
-        self.layer = int(starts[11]) if headers.n_layers > 1 else None
+        self.layer = int(starts[11])
         self.utc = int(starts[len(fields) - 3]) if headers.with_extension else None
 
-    def fill(
+    def write(
         self,
         out: npt.NDArray[np.uint8],
-        rows: npt.NDArray[np.bool_],
         numbers: npt.NDArray[np.int64],
         utc_ns: npt.NDArray[np.int64],
         local_offset_s: int,
-        layers: npt.NDArray[np.int64],
     ) -> None:
-        headers = np.tile(self.bytes, (len(numbers), 1))
-        headers[:, self.number] = digits(numbers, self.number.stop - self.number.start)
-        _write_time(headers, self.local, utc_ns + local_offset_s * _NS_PER_S, b" ", 6)
+        out[:] = self.bytes
+        out[:, 4 : 4 + self.number_width] = digits(numbers, self.number_width)
+        seconds, fractions = np.divmod(utc_ns, _NS_PER_S)
+        nine_digits = digits(fractions, 9)
+        out[:, self.local + 20 : self.local + 26] = nine_digits[:, :6]
         if self.utc is not None:
-            _write_time(headers, self.utc, utc_ns, b"T", 9)
-        if self.layer is not None:
-            headers[:, self.layer] = layers + ord("0")
-        out[rows] = headers
+            out[:, self.utc + 20 : self.utc + 29] = nine_digits
+        edges = [0, *(np.flatnonzero(np.diff(seconds)) + 1), len(seconds)]
+        for start, stop in itertools.pairwise(edges):
+            second = int(seconds[start])
+            out[start:stop, self.local : self.local + 19] = _date(second + local_offset_s, " ")
+            if self.utc is not None:
+                out[start:stop, self.utc : self.utc + 19] = _date(second, "T")
 
 
-def _write_time(
-    headers: npt.NDArray[np.uint8], at: int, ns: npt.NDArray[np.int64], separator: bytes, n_decimals: int
-) -> None:
-    """Write ``2021-04-15 14:43:47.008505``; the text of a second is made once per second."""
-    seconds, fractions = np.divmod(ns, _NS_PER_S)
-    distinct, which = np.unique(seconds, return_inverse=True)
-    texts = [
-        (datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=int(second))).isoformat().encode()
-        for second in distinct
-    ]
-    whole = np.frombuffer(b"".join(texts).replace(b"T", separator), np.uint8).reshape(-1, 19)
-    headers[:, at : at + 19] = whole[which]
-    shown = fractions // 10 ** (9 - n_decimals)
-    headers[:, at + 20 : at + 20 + n_decimals] = digits(shown, n_decimals)
+def _date(second: int, separator: str) -> npt.NDArray[np.uint8]:
+    """Write ``2021-04-15 14:43:47``."""
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=second)
+    return np.frombuffer(moment.isoformat(separator, "seconds").encode("ascii"), np.uint8)

@@ -146,6 +146,24 @@ def test_ending_leaves_whole_frames_and_the_next_message_is_a_header(
     assert one.data.read_frame().number == 1
 
 
+def test_arming_and_triggering_do_not_wait_for_a_client_that_does_not_read(bench: Callable[..., Any]) -> None:
+    data = np.zeros((64, 512, 512), np.uint16)
+    one = bench(data=data, frames=0)
+    one.control.cmd("STARTACQUISITION")
+    one.data.read_hdr()  # and nothing more: soon the sender blocks in the middle of a frame
+    one.control.cmd("ABORT")
+    assert one.control.get("DETECTORSTATUS") == "0"
+    one.control.set("NUMFRAMESTOACQUIRE", 3)
+    one.control.set("TRIGGERSTART", 5)
+    one.control.cmd("STARTACQUISITION")
+    assert one.control.get("DETECTORSTATUS") == "4"
+    one.control.cmd("SOFTTRIGGER")
+    while (body := one.data.read_message()).startswith(b"MQ1,"):
+        pass
+    assert body.startswith(b"HDR,")
+    assert [frame.number for frame in one.data.read_frames(3)] == [1, 2, 3]
+
+
 def test_abort_while_armed_sends_nothing_else(bench: Callable[..., Any]) -> None:
     one = bench(trigger_start=5)
     one.control.cmd("STARTACQUISITION")

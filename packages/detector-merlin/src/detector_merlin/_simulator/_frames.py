@@ -135,7 +135,7 @@ class PixelMessages:
     ) -> None:
         """Write the frame headers."""
         stop = _PREFIX_BYTES + self._frames.frame_format.data_offset
-        rows[:, _PREFIX_BYTES:stop] = self._headers.render(numbers, utc_ns, offset_s)
+        self._headers.render(numbers, utc_ns, offset_s, out=rows[:, _PREFIX_BYTES:stop])
 
 
 class Recording:

@@ -23,7 +23,8 @@ from ._channel import DataChannel
 from ._faults import Faults
 from ._port import ClientPort
 
-_ARM_TIMEOUT_S = 5.0
+# The real server buffers: it confirms arming even if the client does not take the header.
+_ARM_TIMEOUT_S = 1.0
 _REPORT_EVERY_S = 2.0
 
 
@@ -144,19 +145,16 @@ class FrameSender(threading.Thread):
             return self._changed.wait_for(condition, timeout)
 
     def start_acquisition(self, plan: AcquisitionPlan) -> bool:
-        """Arm; return when the header is sent.  False if busy or the client takes no bytes."""
+        """Arm; return when the header is sent, or can't be sent yet.  False if busy."""
         armed = threading.Event()
         with self._changed:
             if self._start is not None or self._status is not DetectorStatus.IDLE:
                 return False
             self._start = (plan, armed)
+            self._announce(plan)
         self.port.wake()
-        if armed.wait(_ARM_TIMEOUT_S):
-            return True
-        with self._changed:
-            self._start = None
-        self._end(_Ending.ABORTED)
-        return False
+        armed.wait(_ARM_TIMEOUT_S)
+        return True
 
     def stop(self) -> None:
         """End the acquisition after the frame being sent."""
@@ -219,7 +217,7 @@ class FrameSender(threading.Thread):
         if self._suspended:
             self._wait_while_suspended()
             return
-        timeout = self._auto_at - time.monotonic()
+        timeout = 0.0 if self._start is not None else self._auto_at - time.monotonic()
         self._poll(None if math.isinf(timeout) else max(0.0, timeout))
         if self._n_greeted != self._n_seen:
             self._greet()
@@ -271,17 +269,22 @@ class FrameSender(threading.Thread):
         with self._changed:
             if self._start is not None:
                 return
+            self._announce(plan)
             self._begin(plan)
         self._acquire(plan, threading.Event())
         self._auto_left -= 1
         if self._auto_left > 0 and self.port.client is not None:
             self._auto_at = time.monotonic() + self._autostart.pause_s
 
-    def _begin(self, plan: AcquisitionPlan) -> None:
-        self._running = True
+    def _announce(self, plan: AcquisitionPlan) -> None:
+        """Be armed from now on; what was aborted before may still be on its way out."""
         self._status = DetectorStatus.ARMED
         self._trigger = plan.trigger
         self._triggered = plan.trigger is TriggerStart.INTERNAL
+        self._changed.notify_all()
+
+    def _begin(self, plan: AcquisitionPlan) -> None:
+        self._running = True
         self._number = self._faults.first_number
         self._last_plan = plan
         self._changed.notify_all()
@@ -422,7 +425,10 @@ class FrameSender(threading.Thread):
         with self._changed:
             if (self._running and self._ending is None) or ending is _Ending.CLOSED:
                 self._ending = ending
-            if ending is _Ending.ABORTED:
+            cancelled = self._start is not None and ending is not _Ending.CLIENT_LOST
+            if cancelled:
+                self._start = None
+            if cancelled or ending is _Ending.ABORTED:
                 self._status = DetectorStatus.IDLE
                 self._changed.notify_all()
         self.port.wake()
@@ -432,10 +438,11 @@ class FrameSender(threading.Thread):
 
     def _finish(self) -> None:
         with self._changed:
-            self._status = DetectorStatus.IDLE
             self._running = False
-            self._trigger = None
-            self._triggered = False
+            if self._start is None:
+                self._status = DetectorStatus.IDLE
+                self._trigger = None
+                self._triggered = False
             if self._ending is not _Ending.CLOSED:
                 self._ending = None
             self._changed.notify_all()

@@ -147,8 +147,7 @@ class MerlinSimulator:
         )
         initial = _initial_values(store, depth, raw)
         initial["NUMFRAMESTOACQUIRE"] = store.n_frames if frames is None else frames
-        per_trigger = frames_per_trigger or max(1, int(initial["NUMFRAMESTOACQUIRE"]))
-        initial["NUMFRAMESPERTRIGGER"] = per_trigger
+        initial["NUMFRAMESPERTRIGGER"] = frames_per_trigger or frames or store.n_frames
         initial["TRIGGERSTART"] = int(TriggerStart(trigger_start))
         if period_ms is not None:
             initial["ACQUISITIONPERIOD"] = initial["ACQUISITIONTIME"] = float(period_ms)
