@@ -70,6 +70,7 @@ class SumsWithTaskData(SumsByTile):
     """Asks for its partition, so that partitions must be unbroken."""
 
     def get_task_data(self):
+        assert len(self.results.nav) == len(self.meta.coordinates)
         return {"origin": self.meta.slice.nav.origin[0], "n": 0}
 
     def process_tile(self, tile):

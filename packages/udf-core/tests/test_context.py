@@ -1,0 +1,103 @@
+"""The front door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arraystream import PluginError
+from udf_core import (
+    Context,
+    ExecutorSpecException,
+    NoOpUDF,
+    Scan,
+    ScanError,
+    Shape,
+    StreamDataset,
+    make_executor,
+)
+from udf_core._executors.inline import InlineExecutor
+
+
+@pytest.mark.parametrize("name", ["inline", "synchronous", "threads"])
+def test_executors_by_name(name: str, data) -> None:
+    with Context.make_with(name) as context:
+        assert context.run_udf(context.load("memory", data), NoOpUDF()) == {}
+
+
+def test_default_executor_leaves_one_core_free() -> None:
+    with Context() as context:
+        assert context.executor.name == "threads"
+        assert context.executor.n_workers >= 1
+
+
+def test_processes_take_a_number_of_workers() -> None:
+    with make_executor("processes", cpus=[0, 1]) as executor:
+        assert len(executor.pids) == 2
+    assert executor.pids == []
+
+
+def test_unknown_executor_lists_those_there_are() -> None:
+    with pytest.raises(ExecutorSpecException, match=r"'slurm'.*inline.*processes.*threads"):
+        Context.make_with("slurm")
+
+
+@pytest.mark.parametrize(("name", "cpus"), [("inline", 2), ("threads", 0), ("processes", 0)])
+def test_impossible_number_of_workers(name: str, cpus: int) -> None:
+    with pytest.raises(ExecutorSpecException):
+        Context.make_with(name, cpus=cpus)
+
+
+def test_load_raw(tmp_path: Path, inline: Context) -> None:
+    data = np.arange(2 * 3 * 4 * 5, dtype=">u2")
+    data.tofile(tmp_path / "x.raw")
+    dataset = inline.load("raw", tmp_path / "x.raw", dtype=">u2", sig_shape=(4, 5), nav_shape=(2, -1))
+    assert dataset.shape == Shape((2, 3, 4, 5), 2)
+    assert dataset.dtype == np.uint16
+    assert isinstance(dataset, StreamDataset)
+
+
+def test_load_npy_and_memory(tmp_path: Path, inline: Context, data) -> None:
+    np.save(tmp_path / "x.npy", data)
+    assert inline.load("npy", tmp_path / "x.npy").shape == Shape(data.shape, 2)
+    assert inline.load("memory", data=data).shape == Shape(data.shape, 2)
+    assert inline.load("memory", data, scan=Scan((35,))).shape.nav.to_tuple() == (35,)
+
+
+def test_shape_that_does_not_fit_is_refused_when_loading(inline: Context, data) -> None:
+    with pytest.raises(ScanError, match="35 items"):
+        inline.load("memory", data, nav_shape=(6, 6))
+    with pytest.raises(ValueError, match="either scan"):
+        inline.load("memory", data, nav_shape=(5, 7), scan=Scan((5, 7)))
+
+
+def test_unknown_file_type(inline: Context) -> None:
+    with pytest.raises(PluginError, match="memory"):
+        inline.load("floppy")
+
+
+def test_roi_helper(inline: Context, data) -> None:
+    dataset = inline.load("memory", data)
+    assert dataset.roi[2:4, 1].sum() == 2
+    assert dataset.roi[2:4, 1].shape == (5, 7)
+
+
+def test_closed_source_says_so(inline: Context, data) -> None:
+    dataset = inline.load("memory", data)
+    dataset.close()
+    with pytest.raises(ConnectionError, match="closed"):
+        inline.run_udf(dataset, NoOpUDF())
+
+
+def test_plots_are_refused_clearly(inline: Context, data) -> None:
+    with pytest.raises(NotImplementedError, match="livestem"):
+        inline.run_udf(inline.load("memory", data), NoOpUDF(), plots=True)
+
+
+def test_results_of_a_run_that_never_started(data) -> None:
+    with Context(InlineExecutor()) as context:
+        context.run_udf_iter(context.load("memory", data), NoOpUDF())
+        with pytest.raises(RuntimeError, match="not started"):
+            _ = context.last_run.results
