@@ -42,6 +42,8 @@ class MerlinAcquisition:
         Whether somebody has got it from ``wait_for_acquisition``.
     has_feed
         Whether somebody has got its feed.
+    is_gone
+        Whether it was given up or its feed closed; the receiver may still be at it.
     """
 
     pending: PendingAcquisition
@@ -49,6 +51,7 @@ class MerlinAcquisition:
     verdict: FeedVerdict | None = None
     is_taken: bool = False
     has_feed: bool = False
+    is_gone: bool = False
 
 
 def pending_from(number: int, details: Mapping[str, Any]) -> PendingAcquisition:

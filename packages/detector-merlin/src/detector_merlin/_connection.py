@@ -118,7 +118,7 @@ class MerlinConnection(Connection):
 
     def _take_next(self) -> PendingAcquisition | None:
         for number, acquisition in sorted(self._acquisitions.items()):
-            if acquisition.is_taken:
+            if acquisition.is_taken or acquisition.is_gone:
                 continue
             if acquisition.verdict is not None and acquisition.descriptor is None:
                 # Armed and aborted before anybody asked.
@@ -235,7 +235,7 @@ class MerlinConnection(Connection):
     def _find(self, pending: PendingAcquisition) -> MerlinAcquisition:
         with self._changed:
             acquisition = self._acquisitions.get(pending.number)
-        if acquisition is None:
+        if acquisition is None or acquisition.is_gone:
             raise StateError(
                 f"{self._name}: acquisition {pending.number} is gone: it was given up, or its feed closed."
             )
@@ -243,13 +243,18 @@ class MerlinConnection(Connection):
 
     def _forget(self, number: int) -> None:
         with self._changed:
-            self._acquisitions.pop(number, None)
+            acquisition = self._acquisitions.get(number)
+            if acquisition is not None:
+                acquisition.is_gone = True
+                if acquisition.verdict is not None:
+                    del self._acquisitions[number]
 
     def _give_up(self, condition: Callable[[MerlinAcquisition], bool]) -> None:
         with self._changed:
-            numbers = [n for n, acquisition in self._acquisitions.items() if condition(acquisition)]
+            known = self._acquisitions.items()
+            numbers = [n for n, acquisition in known if not acquisition.is_gone and condition(acquisition)]
             for number in numbers:
-                del self._acquisitions[number]
+                self._forget(number)
         for number in numbers:
             self._receiver.abandon(number)
 
@@ -293,6 +298,8 @@ class MerlinConnection(Connection):
                 acquisition.descriptor = descriptor_from(acquisition.pending, details)
             if name == "ended" and acquisition is not None:
                 acquisition.verdict = verdict_from(details)
+                if acquisition.is_gone:
+                    del self._acquisitions[number]
             self._changed.notify_all()
 
     def _change_state(self, name: str, details: Mapping[str, Any]) -> None:
