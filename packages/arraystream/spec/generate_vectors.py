@@ -106,7 +106,7 @@ def write_valid() -> None:
     short: list[Message] = [Begin("a"), End("a", "complete"), Bye()]
     write("minimal", encode(short, "producer", greeted=True))
     dense: list[Message] = [
-        Sync(at=0, seq=0),
+        Sync(0, 0, "arraystream-SYNC"),
         Begin(
             "a",
             n_items=8,

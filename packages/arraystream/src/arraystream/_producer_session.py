@@ -16,7 +16,7 @@ from ._protocol.buffers import payload_size
 from ._protocol.decoder import StreamDecoder
 from ._protocol.encoder import StreamEncoder
 from ._protocol.limits import HELLO_TIMEOUT_S, ErrorCode, Limits, wire_error
-from ._protocol.messages import Bye, Chunk, Credit, Error, Heartbeat, Hello, Message, Sync
+from ._protocol.messages import SYNC_SIGNATURE, Bye, Chunk, Credit, Error, Heartbeat, Hello, Message, Sync
 from ._protocol.session import welcome
 from ._transports.link import Link
 
@@ -96,7 +96,7 @@ class ProducerSession:
             self._raise_if_over()
             if not self._link.two_way and self._n_bytes >= self._next_sync:
                 self._next_sync = self._n_bytes + SYNC_EVERY_BYTES
-                self._transmit(Sync(at=self._n_bytes, seq=self._encoder.next_seq))
+                self._transmit(Sync(self._n_bytes, self._encoder.next_seq, SYNC_SIGNATURE))
             self._transmit(message)
 
     def finish(self, *, timeout: float | None = None) -> None:

@@ -256,14 +256,17 @@ class End:
     digest: str = wire("digest", "str", "")
 
 
+SYNC_SIGNATURE = "arraystream-SYNC"
+
+
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """A place in a file where reading can start."""
+    """A place in a file where reading can start; `signature` is always the same text."""
 
     TYPE = 22
     at: int = wire("at", "u64")
     seq: int = wire("seq", "u64")
-    signature: str = wire("sig", "str", "arraystream-SYNC")
+    signature: str = wire("sig", "str")
 
 
 Message = (
