@@ -108,9 +108,8 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "roi": draw(st.sampled_from([None, rng.random(nav) > 0.5, np.zeros(nav, bool)])),
         "udfs": draw(st.lists(udfs, min_size=1, max_size=3)),
         "chunk_items": draw(st.integers(1, 12)),
-        "settings": draw(
-            st.sampled_from([{}, {"commit_s": 0.0}, {"held_bytes": 100}, {"tile_bytes": 50}, {"idle_s": 0.0}])
-        ),
+        "tile_bytes": draw(st.sampled_from([1, 50, 1000, 1 << 20])),
+        "settings": draw(st.sampled_from([{}, {"commit_s": 0.0}, {"held_bytes": 100}, {"idle_s": 0.0}])),
     }
 
 
@@ -138,7 +137,14 @@ def check(context: Context, case: dict[str, Any]) -> None:
     scan, data, roi = case["scan"], case["data"], case["roi"]
     source = open_memory(data, sig_dims=data.ndim - 1)
     dataset = SourceDataSet(source, scan=scan, chunk_items=case["chunk_items"])
-    run = Run(dataset, case["udfs"], context.executor, roi=roi, settings=case["settings"])
+    run = Run(
+        dataset,
+        case["udfs"],
+        context.executor,
+        roi=roi,
+        tile_bytes=case["tile_bytes"],
+        settings=case["settings"],
+    )
     for partial in run.partial_results():
         assert partial.damage.raw_data.sum() >= 0
     assert run.n_items == len(data)
@@ -180,6 +186,7 @@ def test_floats_agree_with_numpy(context: Context, snake: bool) -> None:
         "roi": None,
         "udfs": [SumsByTile(depth=4, size=1000, dtype=None)],
         "chunk_items": 7,
+        "tile_bytes": 1 << 20,
         "settings": {},
     }
     check(context, case)

@@ -166,11 +166,9 @@ def test_order_of_calls(inline, data) -> None:
     udf = LifeUDF(a=1)
     CALLS.clear()
     inline.run_udf(inline.load("memory", data, chunk_items=35), udf)
-    tiling_probe = ["init"]
     assert [
         "buffers",
         "preprocess",
-        *tiling_probe,
         *["init", "worker_data", "buffers", "task_data", "preprocess", "process", "postprocess", "cleanup"],
         "merge after 0",
         "results of 35",

@@ -15,7 +15,7 @@ from arraystream import ItemDescriptor
 from ._buffer import Array
 from ._scan import Positions, ScanMap
 from ._shape import Shape
-from ._tiling import TILE_BYTES
+from ._tiling import TilingScheme
 from ._udf import UDF
 
 
@@ -53,10 +53,10 @@ class Job:
         Navigation and signal shape.
     input_dtype
         Type the UDFs get.
+    scheme
+        How frames are cut.
     threads_per_worker
         How many threads numerical libraries may use; ``None`` for no limit.
-    tile_bytes
-        Budget of a tile.
     commit_s
         Longest time that results stay uncommitted while work goes on; more if committing takes long itself.
         0 to commit after each chunk.
@@ -72,8 +72,8 @@ class Job:
     scan_map: ScanMap
     dataset_shape: Shape
     input_dtype: Any
+    scheme: TilingScheme
     threads_per_worker: int | None = None
-    tile_bytes: int = TILE_BYTES
     commit_s: float = 0.05
     idle_s: float = 0.005
     held_bytes: int = 16 << 20

@@ -16,7 +16,6 @@ from ._errors import CoverageError
 from ._meta import SCATTERED, UDFMeta
 from ._scan import Stretch
 from ._tile_reader import TileReader
-from ._tiling import TilingScheme
 from ._worker_udf import UDFAtWork, WorkerUDF
 
 
@@ -31,8 +30,6 @@ class Partition:
         The UDFs of the worker.
     reader
         Makes tiles.
-    scheme
-        How frames are cut.
     first
         The first stretch that the partition will take.
     capacity
@@ -46,7 +43,6 @@ class Partition:
         job: Job,
         udfs: list[WorkerUDF],
         reader: TileReader,
-        scheme: TilingScheme,
         first: Stretch,
         capacity: int,
         worker: int,
@@ -55,9 +51,9 @@ class Partition:
         self.capacity = capacity
         self._runs: list[tuple[int, int]] = []
         self._reader = reader
-        self._bands = scheme.bands
-        self._depth = scheme.depth
-        self._height = scheme.sig_shape[0]
+        self._bands = job.scheme.bands
+        self._depth = job.scheme.depth
+        self._height = job.scheme.sig_shape[0]
         self._worker = worker
         self._meta = UDFMeta(
             None,
@@ -65,7 +61,7 @@ class Partition:
             job.scan_map.roi,
             job.descriptor.dtype,
             job.input_dtype,
-            tiling_scheme=scheme,
+            tiling_scheme=job.scheme,
             device_class="cpu",
             threads_per_worker=job.threads_per_worker,
             array_backend="numpy",

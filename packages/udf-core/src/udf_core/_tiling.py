@@ -16,7 +16,7 @@ from ._shape import Shape, Slice, prod
 
 Intent = Literal["tile", "frame", "partition"]
 
-TILE_BYTES = 512 * 1024
+TILE_BYTES = 1024 * 1024
 """Size of a tile unless a UDF asks for another one."""
 
 DEFAULT_DEPTH = 32

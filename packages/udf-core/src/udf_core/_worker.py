@@ -19,9 +19,7 @@ from ._commit import Commit, Ended, Event, Job, PartialResult
 from ._errors import UDFException
 from ._partition import Partition
 from ._scan import Stretch
-from ._tile_reader import TileReader, is_plain
-from ._tiling import TilingPreference, negotiate
-from ._udf import UDF, TilingHint, UDFMethod
+from ._tile_reader import TileReader
 from ._worker_udf import WorkerUDF
 
 _MOST_ATTEMPTS = 5
@@ -74,19 +72,11 @@ class Worker:
         self._post = post
         self._hold_leases = hold_leases
         self._stopped = stopped
-        preferences = [tiling_preference(spec.cls.new_with(spec.kwargs)) for spec in job.specs]
-        self._scheme = negotiate(
-            job.descriptor.item_shape,
-            np.dtype(job.input_dtype).itemsize,
-            preferences,
-            tile_bytes=job.tile_bytes,
-            whole_frames=is_plain(job.descriptor, job.input_dtype),
-        )
         self._reader = TileReader(
-            job.descriptor, open_decoder(job.descriptor), np.dtype(job.input_dtype), self._scheme
+            job.descriptor, open_decoder(job.descriptor), np.dtype(job.input_dtype), job.scheme
         )
-        self._udfs = [WorkerUDF(spec, job, self._scheme) for spec in job.specs]
-        self._unbroken = self._scheme.intent == "partition" or any(
+        self._udfs = [WorkerUDF(spec, job) for spec in job.specs]
+        self._unbroken = job.scheme.intent == "partition" or any(
             spec.cls.CONTIGUOUS_PARTITIONS for spec in job.specs
         )
         self._probing = not self._unbroken
@@ -219,9 +209,7 @@ class Worker:
             if not (self._unbroken or self._probing):
                 most = min((udf.capacity for udf in self._udfs), default=stretch.n)
                 capacity = max(capacity, min(most, self._job.scan_map.n_selected))
-            self._partition = Partition(
-                self._job, self._udfs, self._reader, self._scheme, stretch, capacity, self._number
-            )
+            self._partition = Partition(self._job, self._udfs, self._reader, stretch, capacity, self._number)
         return self._partition
 
     def _close_partition(self) -> None:
@@ -244,17 +232,3 @@ class Worker:
 
     def _patience(self, longest_wait_s: float) -> float:
         return min(longest_wait_s, self._job.idle_s) if self._leases else longest_wait_s
-
-
-def tiling_preference(udf: UDF) -> TilingPreference:
-    """Ask a UDF how it wants its data cut."""
-    method = UDFMethod(udf.get_method())
-    if method is not UDFMethod.TILE:
-        return TilingPreference(method.value)
-    wanted = udf.get_tiling_preferences()
-    depth, size = wanted.get("depth"), wanted.get("total_size", np.inf)
-    return TilingPreference(
-        "tile",
-        None if depth is None or isinstance(depth, TilingHint) else float(depth),
-        np.inf if isinstance(size, TilingHint) else float(size),
-    )

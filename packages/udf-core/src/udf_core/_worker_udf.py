@@ -17,7 +17,6 @@ from ._commit import Job, UDFSpec
 from ._meta import UDFMeta
 from ._namespace import Params, Results, TaskData, WorkerData
 from ._scan import Positions
-from ._tiling import TilingScheme
 from ._udf import UDF, UDFMethod
 
 _NAV_BYTES = 4 << 20
@@ -89,8 +88,6 @@ class WorkerUDF:
         How to make copies.
     job
         The run.
-    scheme
-        How frames are cut.
 
     Attributes
     ----------
@@ -98,12 +95,12 @@ class WorkerUDF:
         Which of its methods is called now, for error texts.
     """
 
-    def __init__(self, spec: UDFSpec, job: Job, scheme: TilingScheme) -> None:
+    def __init__(self, spec: UDFSpec, job: Job) -> None:
         self.name = spec.cls.__name__
         self.phase = "__init__"
         self._job = job
         self._cls = spec.cls
-        self._scheme = scheme
+        self.bands = job.scheme.bands
         self._spare: deque[tuple[BufferSet, int]] = deque()
         self._nav_bytes = 0
         self.update(spec.kwargs)
@@ -155,7 +152,7 @@ class WorkerUDF:
                 buffers.clear(used)
                 return buffers
         sig_shape = self._job.dataset_shape.sig.to_tuple()
-        buffers = BufferSet(declared, capacity, sig_shape, self._scheme.bands)
+        buffers = BufferSet(declared, capacity, sig_shape, self.bands)
         self._nav_bytes = sum(a.nbytes // max(1, capacity) for _, a in buffers.nav)
         return buffers
 
@@ -217,8 +214,8 @@ class UDFAtWork:
         self._aux_nav = tuple((n, a, not extra) for n, (kind, extra, a) in aux.items() if kind == "nav")
         aux_sig = tuple((n, a) for n, (kind, _, a) in aux.items() if kind == "sig")
         self._params.update(aux_sig)
-        bands = self.owner._scheme.bands
-        self._aux_bands = tuple({n: a[b:e] for n, a in aux_sig} for b, e in bands) if aux_sig else ()
+        bands = self.owner.bands if aux_sig else ()
+        self._aux_bands = tuple({n: a[b:e] for n, a in aux_sig} for b, e in bands)
 
     def move_to(self, at: int, n: int, first: int) -> None:
         """Show the results of `n` frames from entry `at` on, and aux data from position `first` on."""

@@ -1,0 +1,97 @@
+"""What the UDFs of a run ask for: backends, the type of their data, and how frames are cut."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arraystream import ItemDescriptor
+
+from ._errors import UDFException
+from ._tile_reader import is_plain
+from ._tiling import TILE_BYTES, TilingPreference, TilingScheme, negotiate
+from ._udf import UDF, TilingHint, UDFMethod
+
+
+def check_udf(udf: UDF, backends: str | Sequence[str] | None) -> None:
+    """Raise unless this is a UDF that can run here.
+
+    Parameters
+    ----------
+    udf
+        The user's object.
+    backends
+        Array types that the user allows, ``None`` for all.
+
+    Raises
+    ------
+    TypeError
+        If it is no UDF, or has no process method.
+    UDFException
+        If its `get_method` returns nonsense.
+    ValueError
+        If it names an unknown backend.
+    RuntimeError
+        If there is no backend for it.
+    """
+    if not isinstance(udf, UDF):
+        raise TypeError(f"{udf!r} is not a UDF object; did you pass the class instead of an object?")
+    name = type(udf).__name__
+    method = udf.get_method()
+    if not isinstance(method, UDFMethod):
+        raise UDFException(f"{name}.get_method() returned {method!r}, which is no member of UDF.UDF_METHOD")
+    if not hasattr(udf, f"process_{method.value}"):
+        raise UDFException(f"{name}.get_method() chose {method}, but there is no process_{method.value}()")
+    supported = _as_tuple(udf.get_backends())
+    unknown = [n for n in supported if n not in UDF.CPU_BACKENDS | UDF.CUDA_BACKENDS]
+    if unknown:
+        raise ValueError(f"UDF {name} returned invalid backend {unknown[0]!r}")
+    allowed = supported if backends is None else _as_tuple(backends)
+    if UDF.BACKEND_NUMPY not in supported or UDF.BACKEND_NUMPY not in allowed:
+        limits = "" if backends is None else f", allowed is {', '.join(allowed)}"
+        raise RuntimeError(
+            f"Could not find backends for remaining UDF {name}: it supports {', '.join(supported)}{limits}, "
+            f"and there is only 'numpy' so far"
+        )
+
+
+def input_dtype(stored: npt.DTypeLike, udfs: Sequence[UDF]) -> np.dtype[Any]:
+    """Return the type in which all UDFs of a run get their data."""
+    wanted = [np.dtype(udf.get_preferred_input_dtype()) for udf in udfs]
+    # One after the other: all at once, NumPy would find smaller types than the contract says.
+    return functools.reduce(np.result_type, wanted, np.dtype(stored))
+
+
+def tiling_scheme(
+    descriptor: ItemDescriptor, dtype: npt.DTypeLike, udfs: Sequence[UDF], *, tile_bytes: int = TILE_BYTES
+) -> TilingScheme:
+    """Return how frames are cut for these UDFs; their `meta` is set."""
+    return negotiate(
+        descriptor.item_shape,
+        np.dtype(dtype).itemsize,
+        [tiling_preference(udf) for udf in udfs],
+        tile_bytes=tile_bytes,
+        whole_frames=is_plain(descriptor, dtype),
+    )
+
+
+def tiling_preference(udf: UDF) -> TilingPreference:
+    """Ask a UDF how it wants its data cut; its `meta` is set."""
+    method = udf.get_method()
+    if method is not UDFMethod.TILE:
+        return TilingPreference(method.value)
+    wanted = udf.get_tiling_preferences()
+    depth, size = wanted.get("depth"), wanted.get("total_size", np.inf)
+    return TilingPreference(
+        "tile",
+        None if depth is None or isinstance(depth, TilingHint) else float(depth),
+        np.inf if isinstance(size, TilingHint) else float(size),
+    )
+
+
+def _as_tuple(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
