@@ -1,5 +1,11 @@
 """The generic array-stream protocol: acquisitions of dense frames or sparse events."""
 
+# First of all: an unrelated project of the same import name may have overwritten our modules.
+# ruff: noqa: E402
+from ._stranger import refuse_mixture
+
+refuse_mixture(__file__)
+
 from ._chunk import FeedChunk, FeedEnd, FeedGap, FeedVerdict, ItemDescriptor, Lease, Status
 from ._codec import Codec, Decoder
 from ._connection import (

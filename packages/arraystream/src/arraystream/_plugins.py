@@ -82,7 +82,7 @@ def _owner(entry: EntryPoint) -> tuple[str, str]:
 
 def _load(group: str, name: str, entries: list[EntryPoint]) -> Any:
     if len(entries) > 1:
-        owners = " and ".join(_owner(e)[0] or e.value for e in entries)
+        owners = " and ".join(sorted(_owner(e)[0] or e.value for e in entries))
         raise PluginError(f"Plug-in {name!r} of {group} is given by {owners}; uninstall one of them.")
     entry = entries[0]
     try:

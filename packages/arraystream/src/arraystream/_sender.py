@@ -52,10 +52,11 @@ def send(
 
     Examples
     --------
-    >>> with send("memory://docs-send") as stream:
-    ...     thread = threading.Thread(target=lambda: print(sum(c.n for c in receive("memory://docs-send"))))
-    ...     thread.start()
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> received = ThreadPoolExecutor().submit(lambda: sum(c.n for c in receive("memory://example")))
+    >>> with send("memory://example") as stream:
     ...     stream.frames(np.zeros((3, 4, 4), np.uint16), units="counts")
+    >>> received.result()
     3
     """
     transport: StreamTransport = load_plugin("arraystream.transports", urlsplit(url).scheme)
