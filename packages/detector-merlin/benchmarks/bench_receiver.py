@@ -21,11 +21,17 @@ from arraystream import FeedEnd
 from detector_merlin import MerlinConnectionBuilder
 
 FORMATS = {  # name: header fields, payload bytes, frames, acquisitions
-    "raw-1 quad": ("00768,04,1024,0256,R64,   2x2,0F", 1, 768, 32768, 6000, 4),
-    "raw-6 single": ("00384,01,0256,0256,R64,   1x1,01", 6, 384, 65536, 3000, 4),
-    "raw-12 quad": ("00768,04,1024,0256,R64,   2x2,0F", 12, 768, 524288, 400, 4),
+    "raw-1 quad": ("00768,04,1024,0256,R64,   2x2,0F", 1, 768, 32768, 4000, 4),
+    "raw-6 single": ("00384,01,0256,0256,R64,   1x1,01", 6, 384, 65536, 2000, 4),
+    "raw-12 quad": ("00768,04,1024,0256,R64,   2x2,0F", 12, 768, 524288, 300, 4),
 }
 SLOT_BYTES = 2 << 20
+
+
+def amounts(name: str, rate: float) -> tuple[int, int]:
+    """Frames per acquisition, and acquisitions: at a given rate, one of two seconds."""
+    *_, n, repeats = FORMATS[name]
+    return (n, repeats) if rate == 0 else (max(1, min(n, int(2 * rate))), 1)
 
 
 def acquisition(fields: str, depth: int, data_offset: int, payload: int, n: int) -> bytes:
@@ -41,7 +47,8 @@ def acquisition(fields: str, depth: int, data_offset: int, payload: int, n: int)
 
 def send(name: str, rate: float) -> None:
     """Send to one client, then end; the port goes to standard output."""
-    *fields, n, repeats = FORMATS[name]
+    fields = FORMATS[name][:4]
+    n, repeats = amounts(name, rate)
     data = memoryview(acquisition(*fields, n))
     frame_bytes = (len(data) - 2063) // n
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -80,6 +87,7 @@ class Sender:
         self._process.stdin.flush()
 
     def end(self) -> None:
+        """Let the process close the connection and end."""
         self.go()
         self._process.wait()
 
@@ -94,7 +102,7 @@ def thread_cpu_s(name: str) -> float:
 
 def measure_receiver(name: str, rate: float) -> tuple[float, float]:
     """CPU seconds of the receiver's thread, and seconds in all."""
-    *_, n, repeats = FORMATS[name]
+    n, repeats = amounts(name, rate)
     sender = Sender(name, rate)
     with MerlinConnectionBuilder().open(data_port=sender.port) as connection:
         before = thread_cpu_s("merlin-receiver")
@@ -122,8 +130,8 @@ def measure_receiver(name: str, rate: float) -> tuple[float, float]:
 
 def measure_bare(name: str, rate: float) -> tuple[float, float]:
     """CPU seconds of a thread that only reads, and seconds in all."""
-    *fields, n, repeats = FORMATS[name]
-    total = repeats * len(acquisition(*fields, n))
+    n, repeats = amounts(name, rate)
+    total = repeats * len(acquisition(*FORMATS[name][:4], n))
     sender = Sender(name, rate)
     result = []
 
@@ -147,7 +155,8 @@ def main(rate: float) -> None:
     """Measure and print."""
     print(f"{'':14s}{'receiver':>26s}{'bare reader':>26s}{'ratio':>8s}")
     print(f"{'':14s}" + 2 * f"{'us/frame':>10s}{'GB/s':>8s}{'CPU %':>8s}")
-    for name, (*_, data_offset, payload, n, repeats) in FORMATS.items():
+    for name, (_, _, data_offset, payload, *_) in FORMATS.items():
+        n, repeats = amounts(name, rate)
         frames = n * repeats
         n_bytes = frames * (15 + data_offset + payload)
         line, costs = f"{name:14s}", []

@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from arraystream import CodecError, Decoder, ItemDescriptor
 from detector_merlin import _merlin
 from detector_merlin._codec import MerlinCodec
+from detector_merlin._encode import FrameFormat, encode_frames
 
 NATIVE = {1: "u1", 6: "u1", 12: "u2", 24: "u4"}
 N_CHIPS = {"1x1": 1, "2x2": 4, "2x2G": 4, "Nx1": 3, "Nx1G": 3}
@@ -241,3 +242,26 @@ def test_vectorised_and_plain_code_agree_on_whole_quads():
             for decoder, target in zip((fast, slow), out, strict=True):
                 decoder.decode(payload, np.zeros(1, np.uint64), (0, 514), target)
             assert_array_equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("layout", ["1x1", "2x2", "2x2G", "Nx1", "Nx1G"])
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("depth", [1, 6, 12, 24])
+def test_what_our_encoder_writes_decodes_to_the_same_frames(layout, raw, depth):
+    n_chips = N_CHIPS[layout]
+    shape = assemble(np.zeros((n_chips, 4, 64), np.uint8), layout).shape
+    written = FrameFormat.for_frames(shape, depth=depth, raw=raw, layout=layout, n_chips=n_chips)
+    chips = np.random.default_rng(6).integers(0, 2**depth, (3, n_chips, 4, 64), dtype=np.uint32)
+    frames = np.stack([assemble(frame, layout) for frame in chips])
+    width, height = written.header_size
+    params = {
+        "kind": written.kind,
+        "depth": depth,
+        "layout": layout,
+        "n_chips": n_chips,
+        "header_width": width,
+        "header_height": height,
+    }
+    descriptor = ItemDescriptor(np.dtype(NATIVE[depth]), shape, "merlin", params)
+    encoded = [bytes(frame) for frame in encode_frames(frames.astype(NATIVE[depth]), written)]
+    assert_array_equal(decode(descriptor, encoded, (0, shape[0]), "u4"), frames)

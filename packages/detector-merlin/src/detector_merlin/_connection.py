@@ -208,7 +208,8 @@ class MerlinConnection(Connection):
         """
         self._receiver.abort()
         if self._controller is not None:
-            self._controller.abort()
+            with suppress(ConnectionClosed):  # the user is done with the controller
+                self._controller.abort()
 
     def give_up_waiting(self) -> None:
         """Give up all acquisitions that nobody has got a feed of: a new one is about to be armed."""
