@@ -13,6 +13,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 import shmring
 
 LONG = 60.0
@@ -255,6 +256,7 @@ def test_consumer_of_a_dead_owner_says_so(start):
         owner = start(OWNER + "input()", theirs.fileno())
         _, [fd], _, _ = socket.recv_fds(ours, 1, 1)
     owner.kill()
-    with pytest.raises(shmring.RingClosed), shmring.Consumer(fd) as consumer:
-        while True:
-            consumer.recv(LONG)
+    consumer = shmring.Consumer(fd)
+    with pytest.raises(shmring.RingClosed) as caught:
+        consumer.recv(LONG)
+    assert caught.value.owner_lost

@@ -7,6 +7,7 @@ import socket
 import struct
 
 import pytest
+
 import shmring
 
 LONG = 60.0

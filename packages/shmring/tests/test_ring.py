@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+
 import shmring
 
 LONG = 60.0
@@ -105,7 +106,7 @@ def test_with_block_insists_but_never_hides_an_error(ring, attach):
     _, consumer = attach(ring)
     put(ring, [1])
     put(ring, [2])
-    with pytest.raises(shmring.StackInUse), get(consumer) as stack:  # noqa: PT012
+    with pytest.raises(shmring.StackInUse), get(consumer) as stack:
         leaked = stack.array
     del leaked
     with pytest.raises(ZeroDivisionError), get(consumer) as stack:  # noqa: PT012

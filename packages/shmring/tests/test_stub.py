@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+
 import shmring
 from shmring import _shmring
 

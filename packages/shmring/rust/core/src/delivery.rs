@@ -268,7 +268,7 @@ impl State {
             return;
         }
         if shared {
-            self.tags.entry(tag).or_default().backlog.push_back(lease.slot);
+            self.tag(tag).backlog.push_back(lease.slot);
         }
         if n_hearers > 0 {
             self.broadcast(
@@ -502,12 +502,11 @@ impl State {
 
     /// No more stacks of a tag will come, save those lent again.
     pub(crate) fn end(&mut self, tag: u64) {
-        let known = self.tags.entry(tag).or_default();
+        let known = self.tag(tag);
         if std::mem::replace(&mut known.ended, true) {
             return;
         }
         self.broadcast(tag, Entry::End(tag));
-        self.forget_old_tags();
         self.turn();
     }
 
@@ -552,21 +551,18 @@ impl State {
         }
     }
 
-    fn forget_old_tags(&mut self) {
-        if self.tags.len() > MAX_OLD_TAGS {
+    /// A tag, new or known.  Of tags that nothing waits for, only so many are remembered.
+    fn tag(&mut self, tag: u64) -> &mut Tag {
+        if self.tags.len() >= MAX_OLD_TAGS && !self.tags.contains_key(&tag) {
             let peers = &self.peers;
-            let idle = |tag: &u64, known: &Tag| {
-                known.ended && known.backlog.is_empty() && !peers.iter().any(|peer| peer.tag == Some(*tag))
+            let idle = |(tag, known): &(&u64, &Tag)| {
+                known.backlog.is_empty() && !peers.iter().any(|peer| peer.tag == Some(**tag))
             };
-            let oldest = self
-                .tags
-                .iter()
-                .find(|(tag, known)| idle(tag, known))
-                .map(|(tag, _)| *tag);
-            if let Some(tag) = oldest {
-                self.tags.remove(&tag);
+            if let Some(oldest) = self.tags.iter().find(idle).map(|(tag, _)| *tag) {
+                self.tags.remove(&oldest);
             }
         }
+        self.tags.entry(tag).or_default()
     }
 
     // ---------------------------------------------------------------- numbers

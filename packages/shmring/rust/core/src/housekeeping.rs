@@ -13,12 +13,13 @@ use crate::error::RingError;
 use crate::mem;
 use crate::peer::{Peer, Status};
 use crate::ring::Shared;
-use crate::wire::{self, Incoming, Kind, Message};
+use crate::wire::{self, Bell, Incoming, Kind, Message};
 
 /// What an epoll event is about, in the upper half of its number; the lower half is the consumer.
-const ABOUT_BELL: u64 = 0;
+const ABOUT_RING: u64 = 0;
 const ABOUT_SOCKET: u64 = 1 << 32;
 const ABOUT_PROCESS: u64 = 2 << 32;
+const ABOUT_BELL: u64 = 3 << 32;
 
 /// The running thread.
 pub(crate) struct Housekeeper(JoinHandle<()>);
@@ -30,7 +31,7 @@ impl Housekeeper {
 
     /// Start the thread; it ends when the ring is closed.
     pub(crate) fn start(shared: Arc<Shared>) -> Result<Self, RingError> {
-        watch(&shared.epoll, &shared.bell, ABOUT_BELL)?;
+        watch(&shared.epoll, &shared.bell, ABOUT_RING)?;
         std::thread::Builder::new()
             .name("shmring".into())
             .spawn(move || run(&shared))
@@ -41,9 +42,15 @@ impl Housekeeper {
             })
     }
 
-    /// Watch the socket to a new consumer.
-    pub(crate) fn watch_socket(epoll: &OwnedFd, socket: &OwnedFd, id: u32) -> Result<(), RingError> {
-        watch(epoll, socket, ABOUT_SOCKET | u64::from(id))
+    /// Watch what a new consumer says and when it rings.
+    pub(crate) fn watch_consumer(
+        epoll: &OwnedFd,
+        id: u32,
+        socket: &OwnedFd,
+        bell: &Bell,
+    ) -> Result<(), RingError> {
+        watch(epoll, socket, ABOUT_SOCKET | u64::from(id))?;
+        watch(epoll, bell, ABOUT_BELL | u64::from(id))
     }
 
     /// Wait for the end of the thread.
@@ -73,6 +80,7 @@ fn run(shared: &Shared) {
             match about {
                 ABOUT_SOCKET => hear(shared, id),
                 ABOUT_PROCESS => bury(shared, id),
+                ABOUT_BELL => hush(shared, id),
                 _ => shared.bell.hush(),
             }
         }
@@ -84,6 +92,15 @@ fn run(shared: &Shared) {
             return;
         }
     }
+}
+
+/// A consumer rang; the turn after this does what it rang for.
+fn hush(shared: &Shared, id: u32) {
+    let _ = shared.with_state(|state| {
+        if let Some(peer) = state.peer(id) {
+            peer.owner_bell.hush();
+        }
+    });
 }
 
 /// Read one message of a consumer.
@@ -99,10 +116,16 @@ fn hear(shared: &Shared, id: u32) {
 
 fn obey(shared: &Shared, id: u32, message: &Message, fds: Vec<OwnedFd>) {
     match message.kind {
-        Kind::Joined => join(shared, id, message.pid, fds),
+        Kind::Joined if !has_joined(shared, id) => join(shared, id, message.pid, fds),
         Kind::Leaving => drop(shared.with_state(|state| state.leave(id))),
         kind => distrust(shared, id, format!("it sent a message of kind {kind:?}")),
     }
+}
+
+fn has_joined(shared: &Shared, id: u32) -> bool {
+    shared
+        .with_state(|state| state.peer(id).is_none_or(|peer| peer.pid.is_some()))
+        .unwrap_or(true)
 }
 
 fn join(shared: &Shared, id: u32, pid: u32, fds: Vec<OwnedFd>) {
@@ -113,9 +136,7 @@ fn join(shared: &Shared, id: u32, pid: u32, fds: Vec<OwnedFd>) {
         let _ = watch(&shared.epoll, pidfd, ABOUT_PROCESS | u64::from(id));
     }
     let _ = shared.with_state(|state| {
-        if let Some(peer) = state.peer(id)
-            && peer.pid.is_none()
-        {
+        if let Some(peer) = state.peer(id) {
             peer.pid = Some(pid);
             peer.pidfd = pidfd;
             if peer.status == Status::Invited {
@@ -144,8 +165,16 @@ fn distrust(shared: &Shared, id: u32, reason: String) {
 /// A consumer's process is gone, or has closed all it had of the ring.
 fn bury(shared: &Shared, id: u32) {
     let gone = shared.with_state(|state| state.bury(id));
-    if let Ok(Some(Peer { socket, pidfd, .. })) = gone {
+    if let Ok(Some(Peer {
+        socket,
+        owner_bell,
+        pidfd,
+        ..
+    })) = gone
+    {
+        // By hand: a forked child may hold these open, and then closing them does not do it.
         let _ = epoll::delete(&shared.epoll, &socket);
+        let _ = epoll::delete(&shared.epoll, &owner_bell);
         if let Some(pidfd) = pidfd {
             let _ = epoll::delete(&shared.epoll, &pidfd);
         }

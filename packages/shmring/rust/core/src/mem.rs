@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
@@ -181,7 +181,11 @@ impl ConsumerData {
     pub(crate) fn open(uuid: [u8; 16], fd: &OwnedFd, len: usize) -> Result<Arc<Self>, RingError> {
         static MAPPINGS: Mutex<Vec<([u8; 16], Weak<ConsumerData>)>> = Mutex::new(Vec::new());
         check_file(fd, len)?;
-        let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = || Mapping::new(fd, len, ProtFlags::READ, true).map(|mapping| Arc::new(Self { mapping }));
+        // Locked for ever in a child that was forked at the wrong moment: then do without.
+        let Ok(mut mappings) = MAPPINGS.try_lock() else {
+            return open();
+        };
         mappings.retain(|(_, data)| data.strong_count() > 0);
         let known = mappings
             .iter()
@@ -190,9 +194,7 @@ impl ConsumerData {
         if let Some(data) = known.filter(|data| data.mapping.len == len) {
             return Ok(data);
         }
-        let data = Arc::new(Self {
-            mapping: Mapping::new(fd, len, ProtFlags::READ, true)?,
-        });
+        let data = open()?;
         mappings.push((uuid, Arc::downgrade(&data)));
         Ok(data)
     }

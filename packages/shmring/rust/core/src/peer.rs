@@ -84,6 +84,8 @@ pub(crate) struct Peer {
     pub pid: Option<u32>,
     pub pidfd: Option<OwnedFd>,
     pub socket: OwnedFd,
+    /// What the consumer wakes the owner with.  Its own, for it could also take others' rings away.
+    pub owner_bell: Bell,
     /// Broadcast only: what waits for room.
     pub backlog: VecDeque<Entry>,
     /// Shared only: the next time nothing is queued, an end is to be sent.
@@ -114,6 +116,7 @@ pub(crate) struct NewPeer {
     pub depth: u32,
     pub ret_capacity: u64,
     pub bell: Bell,
+    pub owner_bell: Bell,
     pub socket: OwnedFd,
     pub control: Arc<Control>,
     pub hello: Message,
@@ -132,6 +135,7 @@ impl Peer {
             pid: None,
             pidfd: None,
             socket: new.socket,
+            owner_bell: new.owner_bell,
             backlog: VecDeque::new(),
             end_due: true,
             fault: None,

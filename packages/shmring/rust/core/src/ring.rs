@@ -42,6 +42,7 @@ pub struct StackInfo<'a> {
 pub(crate) struct Shared {
     state: Mutex<State>,
     slot_freed: Condvar,
+    /// Wakes the housekeeper for a closing ring.
     pub(crate) bell: Bell,
     pub(crate) epoll: OwnedFd,
     data: Arc<OwnerData>,
@@ -175,13 +176,12 @@ impl Ring {
     pub fn reserve(&self, timeout: Duration) -> Result<SlotWriter, RingError> {
         let shared = &self.0.shared;
         let mut state = shared.state()?;
+        if state.closed {
+            return Err(RingError::Closed);
+        }
         state.collect();
         if let Some(lease) = state.ledger.reserve() {
-            return if state.closed {
-                Err(RingError::Closed)
-            } else {
-                self.writer(&mut state, lease)
-            };
+            return self.writer(&mut state, lease);
         }
         if shared.config.full == FullPolicy::DropNewest {
             state.count_dropped();
@@ -273,7 +273,7 @@ impl Ring {
         let ret_capacity = layout::ret_capacity(shared.config.n_slots);
         let (control, control_fd) = Control::create(layout::control_words(tx_capacity, ret_capacity))?;
         let (socket, other) = wire::socket_pair()?;
-        let bell = Bell::new()?;
+        let (bell, owner_bell) = (Bell::new()?, Bell::new()?);
         let pidfd = own_pidfd();
 
         let mut state = shared.state()?;
@@ -295,12 +295,12 @@ impl Ring {
         let mut fds = vec![
             shared.data.fd().as_fd(),
             control_fd.as_fd(),
-            shared.bell.as_fd(),
+            owner_bell.as_fd(),
             bell.as_fd(),
         ];
         fds.extend(pidfd.as_ref().map(AsFd::as_fd));
         wire::send(&socket, &hello, &fds)?;
-        Housekeeper::watch_socket(&shared.epoll, &socket, id)?;
+        Housekeeper::watch_consumer(&shared.epoll, id, &socket, &owner_bell)?;
         state.admit(Peer::new(NewPeer {
             bit,
             tag,
@@ -308,6 +308,7 @@ impl Ring {
             depth,
             ret_capacity,
             bell,
+            owner_bell,
             socket,
             control,
             hello,

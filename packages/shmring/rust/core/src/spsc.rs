@@ -245,6 +245,7 @@ mod tests {
 
     type Memory = Arc<Vec<AtomicU64>>;
 
+    #[allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
     impl Words for Memory {
         fn word(&self, index: usize) -> &AtomicU64 {
             &self[index]
