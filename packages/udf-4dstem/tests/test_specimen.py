@@ -9,7 +9,6 @@ import scipy.ndimage
 from udf_4dstem import CoMUDF, DiskUDF, RingUDF, guess_corrections
 from udf_4dstem.specimen import Optics, SimulatedScan, nanoparticle
 
-
 FOURTH_ORDER_SLOPE = np.array([1, -8, 0, 8, -1]) / 12
 
 

@@ -46,12 +46,13 @@ class CoMUDF(UDF):
     ``field_y/_x``   nav          its components
     ``magnitude``    nav          its length
     ``divergence``   nav          ``d field_y/dy + d field_x/dx``
-    ``curl``         nav          ``d field_x/dy - d field_y/dx``
+    ``curl``         nav          ``d field_y/dx - d field_x/dy``
     ``regression``   (3, 2)       the plane that was subtracted: ``[1, y, x] · regression``
     ================ ============ ===============================================================
 
     All are float64.  Positions without data (outside the ROI, lost, not yet scanned) are NaN, and so are
-    derivatives beside them.  Partial results are made from the positions there are, with their regression.
+    derivatives there and beside them.  Partial results are made from the positions there are, with their
+    regression.
 
     For a phase object and an aperture within the detector, the field is ``(1/2π) |P|² ⋆ ∇φ`` (in 1/length).
 
@@ -166,6 +167,8 @@ class CoMUDF(UDF):
         matrix = fields.regress(field_y, field_x, p.regression)
         plane_y, plane_x = fields.background(field_y.shape, matrix)
         field_y, field_x = field_y - plane_y, field_x - plane_x
+        maps = self.get_field_results(field_y, field_x)
+        here = np.isfinite(field_y)
         return {
             "raw_shifts": shifts,
             "raw_com": com,
@@ -173,7 +176,7 @@ class CoMUDF(UDF):
             "field_y": field_y,
             "field_x": field_x,
             "regression": matrix,
-            **self.get_field_results(field_y, field_x),
+            **{name: np.where(here, values, np.nan) for name, values in maps.items()},
         }
 
     def get_field_result_names(self) -> Sequence[str]:

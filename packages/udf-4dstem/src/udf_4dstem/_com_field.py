@@ -149,8 +149,8 @@ def divergence(field_y: Map, field_x: Map) -> Map:
 
 
 def curl_2d(field_y: Map, field_x: Map) -> Map:
-    """Return ``d field_x / dy - d field_y / dx``, per scan step, by central differences."""
-    return _slope(field_x, 0) - _slope(field_y, 1)
+    """Return ``d field_y / dx - d field_x / dy``, per scan step, by central differences."""
+    return _slope(field_y, 1) - _slope(field_x, 0)
 
 
 def guess_corrections(
@@ -169,7 +169,7 @@ def guess_corrections(
     y, x
         Components ``raw_shifts`` of an uncorrected `CoMUDF` result, shape of the scan.
     roi
-        Which positions to look at, as mask or slices; all by default.
+        Which positions to look at, as mask or slices; by default all but the last row and column.
 
     Returns
     -------
@@ -179,34 +179,32 @@ def guess_corrections(
 
     Notes
     -----
-    Turning the field by θ turns curl and divergence into ``curl cos θ - div sin θ`` and
-    ``div cos θ + curl sin θ``; so one derivative is enough for all 360 angles.
+    Turning the field by θ turns curl and divergence into ``curl cos θ + div sin θ`` and
+    ``div cos θ - curl sin θ``; so one derivative is enough for all 360 angles.
     """
     y = np.asarray(y, np.float64)
     x = np.asarray(x, np.float64)
     if y.shape != x.shape or y.ndim != 2:
         raise ValueError(f"y and x must be maps of one scan, got shapes {y.shape} and {x.shape}")
     chosen = np.zeros(y.shape, bool)
-    chosen[... if roi is None else roi] = True
+    chosen[np.s_[:-1, :-1] if roi is None else roi] = True
     valid = chosen & np.isfinite(y) & np.isfinite(x)
-    inner = valid.copy()
-    inner[-1:], inner[:, -1:] = False, False
     best: tuple[float, int, bool] | None = None
     angles = np.radians(np.arange(360))
     cos, sin = np.cos(angles), np.sin(angles)
     for flip_y in (False, True):
         flipped = -y if flip_y else y
         curl, div = curl_2d(flipped, x), divergence(flipped, x)
-        usable = inner & np.isfinite(curl) & np.isfinite(div)
+        usable = valid & np.isfinite(curl) & np.isfinite(div)
         c, d = curl[usable], div[usable]
-        squares = cos**2 * (c @ c) - 2 * cos * sin * (c @ d) + sin**2 * (d @ d)
+        squares = cos**2 * (c @ c) + 2 * cos * sin * (c @ d) + sin**2 * (d @ d)
         angle = int(np.argmin(squares))
         if best is None or squares[angle] < best[0]:
             best = float(squares[angle]), angle, flip_y
     assert best is not None
     _, angle, flip_y = best
     corrected = divergence(*apply_correction(y, x, angle, flip_y))
-    if not _attracts(corrected[inner & np.isfinite(corrected)]):
+    if not _attracts(corrected[valid & np.isfinite(corrected)]):
         angle += 180
     angle = (angle + 179) % 360 - 179
     cy, cx = (float(f[valid].mean()) if valid.any() else 0.0 for f in (y, x))
