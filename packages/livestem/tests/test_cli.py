@@ -169,7 +169,7 @@ def test_run_repeats_into_numbered_folders(run: Run, detector: Any, tmp_path: Pa
 def test_run_arms_and_triggers_on_request(run: Run, detector: Any, tmp_path: Path) -> None:
     connection = detector(frames(12))
 
-    result = run("run", "fake://d", "--scan", "3x4", "--arm", "--out", str(tmp_path))
+    result = run("run", "fake://d", "--scan", "3x4", "--trigger", "--out", str(tmp_path))
 
     assert result.exit_code == 0, result.output
     assert connection.calls[:3] == ["arm 12", "wait_for_acquisition", "trigger"]
@@ -279,6 +279,17 @@ def test_nothing_armed_is_an_error_after_the_timeout(run: Run, detector: Any) ->
     assert "no scan began within 0.1 s" in one_line(
         run("run", "fake://d", "--scan", "3x4", "--timeout", "0.1")
     )
+
+
+def test_settings_without_arming_are_refused(run: Run) -> None:
+    assert "--set goes with --arm" in one_line(run("run", "merlin://127.0.0.1", "--set", "gain=1"))
+
+
+def test_settings_that_are_none_are_refused(run: Run) -> None:
+    result = run("run", "merlin://127.0.0.1", "--arm", "--set", "gain")
+
+    assert result.exit_code == 2
+    assert "'gain' is not NAME=VALUE" in result.output
 
 
 def test_offset_needs_a_scan(run: Run) -> None:

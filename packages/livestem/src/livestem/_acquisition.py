@@ -157,7 +157,7 @@ class Acquisition:
         return self._feed
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Let go of the frames.  In active mode a scan that did not end is aborted.
+        """Let go of the frames.  In active mode a scan that is left early or stalled is aborted.
 
         Parameters
         ----------
@@ -169,7 +169,8 @@ class Acquisition:
             return
         ended = self._feed.verdict()
         self._feed.close()
-        if error is not None or ended is None or ended.status != "complete":
+        # One that ended by itself is over, and perhaps somebody has armed the next one already.
+        if ended is None or ended.status in ("failed", "truncated"):
             self._abort_detector()
 
     # What users ask for

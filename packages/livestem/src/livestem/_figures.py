@@ -95,14 +95,26 @@ class Meter:
         Gives the connection's counters.
     strangers
         Processes whose CPU time is not ours, e.g. a simulator.
+    since
+        Counters up to which frames belong to earlier runs; by default what they are now.  A scan may
+        have begun before anybody is ready for it.
+
+    Attributes
+    ----------
+    last
+        Counters when the run was summed up; `since` of the next run.
     """
 
     def __init__(
-        self, statistics: Callable[[], ConnectionStatistics], strangers: tuple[int, ...] = ()
+        self,
+        statistics: Callable[[], ConnectionStatistics],
+        strangers: tuple[int, ...] = (),
+        since: ConnectionStatistics | None = None,
     ) -> None:
         self._statistics = statistics
         self._strangers = strangers
-        self._before = statistics()
+        self._before = statistics() if since is None else since
+        self.last = self._before
         self._cpu_before = tree_cpu_s(os.getpid(), strangers)
         self._first_result_s: float | None = None
         self._samples: deque[tuple[float, int]] = deque()
@@ -111,11 +123,6 @@ class Meter:
         """Note that there is a partial result.  Only the first call counts."""
         if self._first_result_s is None:
             self._first_result_s = time.monotonic()
-
-    @property
-    def statistics(self) -> ConnectionStatistics:
-        """The connection's counters now."""
-        return self._statistics()
 
     def status(self) -> str:
         """Say in one line how it goes now: received, rate, lost, buffer fill."""
@@ -145,6 +152,7 @@ class Meter:
             ``time.monotonic()`` when the final result was there, ``None`` without one.
         """
         counters, before = self._statistics(), self._before
+        self.last = counters
         first, last = counters.first_item_time_s, counters.last_item_time_s
         received = counters.n_items - before.n_items
         if not received:

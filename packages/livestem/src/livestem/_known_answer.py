@@ -95,7 +95,7 @@ def compare_counts(what: str, measured: Map, expected: Map) -> Comparison:
         Counts, and the mean they should have.
     """
     deviation = float(np.sqrt(np.mean((measured - expected) ** 2 / np.maximum(expected, 1e-9))))
-    words = f"{correlation(measured, expected)}, deviation {deviation:.2f} of the counting noise"
+    words = f"deviates by {deviation:.2f} of its counting noise from the noise-free answer"
     return Comparison(what, words, deviation < 1.25)
 
 
@@ -109,16 +109,19 @@ def compare_field(measured: Map, expected: Map) -> Comparison:
     """
     deviation = float(np.sqrt(np.mean((measured - expected) ** 2)))
     size = float(np.sqrt(np.mean(expected**2)))
-    words = f"{correlation(measured, expected)}, deviation {deviation:.2f} px of {size:.2f} px"
+    words = (
+        f"deviates by {deviation:.2f} px of {size:.2f} px (rms) from the noise-free answer, "
+        f"correlation {correlation(measured, expected):.4f}"
+    )
     return Comparison("centre of mass", words, bool(deviation < 0.5 * size))
 
 
-def correlation(measured: Map, expected: Map) -> str:
-    """Say how alike two maps are.
+def correlation(measured: Map, expected: Map) -> float:
+    """Return how alike two maps are, 1 if they are the same but for scale and offset.
 
     Parameters
     ----------
     measured, expected
         Of the same shape.
     """
-    return f"correlation {np.corrcoef(measured.ravel(), expected.ravel())[0, 1]:.4f}"
+    return float(np.corrcoef(measured.ravel(), expected.ravel())[0, 1])

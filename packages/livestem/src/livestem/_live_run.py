@@ -6,8 +6,10 @@ has been computed by then is kept, and the outcome says how it ended.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +87,26 @@ class Job:
             What ``run_udf_iter`` yields.
         """
         return take_snapshot(part.buffers, part.damage.data, self.labels, self.scales)
+
+
+def warm_up(
+    context: LiveContext, algorithms: Sequence[Any], item_shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> None:
+    """Have the kernels compiled or loaded before the first frame, which would wait for them otherwise.
+
+    Best effort: the real frames may have another type, and algorithms may refuse empty ones; what is wrong
+    then shows in the run itself.
+
+    Parameters
+    ----------
+    context, algorithms
+        Who will compute what.
+    item_shape, dtype
+        What the frames will probably look like.
+    """
+    frames = context.load("memory", np.zeros((2, 2, *item_shape), dtype))
+    with contextlib.suppress(Exception):
+        context.run_udf(dataset=frames, udf=[copy(algorithm) for algorithm in algorithms])
 
 
 def process_scan(

@@ -6,16 +6,16 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -23,18 +23,17 @@ from livestem._figures import Meter
 from livestem._live_run import Job
 from livestem._preview import Preview
 
+REFRESHES_PER_S = 8
 
-class _StatusColumn(ProgressColumn):
+
+class _StatusLine:
     """Asks the connection for its counters each time the terminal is redrawn."""
 
-    max_refresh = 0.2
-
     def __init__(self, meter: Meter) -> None:
-        super().__init__()
         self._meter = meter
 
-    def render(self, task: Task) -> Text:
-        return Text(self._meter.status(), style="dim")
+    def __rich__(self) -> Text:
+        return Text(f"  {self._meter.status()}", style="dim")
 
 
 class ScanDisplay:
@@ -59,17 +58,22 @@ class ScanDisplay:
     ) -> None:
         self._job = job
         self._preview = preview
+        self._title = title
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=30),
             TaskProgressColumn(),
-            _StatusColumn(meter),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=console,
         )
-        self._title = title
-        self._task = self._progress.add_task(f"{title}: waiting", total=None)
+        self._task = self._progress.add_task(f"{title}: waiting for the first frame", total=None)
+        self._live = Live(
+            Group(self._progress, _StatusLine(meter)),
+            console=console,
+            refresh_per_second=REFRESHES_PER_S,
+        )
 
     def show(self, part: Any) -> None:
         """Take over a partial result.
@@ -88,7 +92,7 @@ class ScanDisplay:
             self._preview.show(self._job.snapshot(part))
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._live.start(refresh=True)
         return self
 
     def __exit__(
@@ -97,4 +101,4 @@ class ScanDisplay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._live.stop()

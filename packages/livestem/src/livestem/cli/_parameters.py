@@ -89,6 +89,26 @@ class Region(click.ParamType):  # type: ignore[type-arg]
         return text
 
 
+class Setting(click.ParamType):  # type: ignore[type-arg]
+    """``NAME=VALUE`` with a Python literal or a word as value."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Read the text."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            settings = AlgorithmSpec.parse(f"settings:{value}").parameters
+        except SpecError:
+            settings = {}
+        if len(settings) != 1:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return next(iter(settings.items()))
+
+
 def read_region(text: str, nav_shape: NavShape) -> npt.NDArray[np.bool_]:
     """Turn a `Region` into a map of the positions to process.
 

@@ -51,7 +51,7 @@ Examples
     show_default=True,
     help="Folder for pictures and results.npz.",
 )
-@click.option("--scan", type=ScanShape(), default="128x128", show_default=True, help="Scan positions.")
+@click.option("--scan", type=ScanShape(), default="96x96", show_default=True, help="Scan positions.")
 @click.option("--frame", type=ScanShape(), default="256x256", show_default=True, help="Detector pixels.")
 @click.option("--rate", default="2000", show_default=True, help="Frames per second, or max.")
 @click.option(
@@ -133,10 +133,10 @@ def _scan(
     """Connect, arm, trigger, process, write; say how it went."""
     from livestem._context import LiveContext
     from livestem._figures import Meter
-    from livestem._hooks import Hooks, ReadyForDataEnv
-    from livestem._live_run import Job, process_scan
+    from livestem._live_run import Job, process_scan, warm_up
     from livestem._preview import Preview
     from livestem._results import Scales, write_results
+    from livestem._software_trigger import SoftwareTrigger
     from livestem.views import Calibration
 
     from ._display import ScanDisplay
@@ -148,7 +148,8 @@ def _scan(
     url = f"merlin://127.0.0.1:{ports['data']}"
     console.print(
         f"[bold]detector[/]   simulated MerlinEM, process {simulator.pid}: commands on port "
-        f"{ports['commands']}, data on port {ports['data']}"
+        f"{ports['commands']}, data on port {ports['data']}",
+        soft_wrap=True,
     )
     mrad = 1e3 * simulated.pixel_per_m * simulated.optics.wavelength_m
     scales = Scales(Calibration.from_metres(simulated.step_m), Calibration((mrad, mrad), "mrad"))
@@ -165,15 +166,11 @@ def _scan(
         )
         controller = connection.get_active_controller(trigger_start="soft")
 
-        class Trigger(Hooks):
-            def on_ready_for_data(self, env: ReadyForDataEnv) -> None:
-                controller.trigger()
-
         acquisition = context.make_acquisition(
             connection,
             nav_shape=simulated.scan_shape,
             controller=controller,
-            hooks=Trigger(),
+            hooks=SoftwareTrigger(controller),
             timeout=FRAME_TIMEOUT_S,
         )
         job = Job(
@@ -183,10 +180,12 @@ def _scan(
             executor=context.executor.name,
             n_workers=context.executor.n_workers,
         )
+        with console.status("[bold]workers[/]    loading their kernels"):
+            warm_up(context, job.algorithms, simulated.sig_shape, simulated.dtype)
         meter = Meter(connection.statistics, strangers=(simulator.pid,))
         out.mkdir(parents=True, exist_ok=True)
         preview = stack.enter_context(Preview(out / "preview.png")) if live else None
-        with ScanDisplay(console, job, meter, "[bold]scan[/]       ", preview) as display:
+        with ScanDisplay(console, job, meter, "[bold]scan[/]    ", preview) as display:
             outcome = process_scan(context, acquisition, job, meter, display.show)
         files = []
         if outcome.snapshot is not None:

@@ -23,14 +23,22 @@ GROUPS = (
 _MARKS = {"good": "[green]✓[/]", "improve": "[yellow]![/]", "bad": "[red]✗[/]"}
 
 
-@click.command()
+HELP = """\
+Say what this machine can do for live processing, and how to make it faster.
+
+Looks only, changes nothing; takes about a second.  Ends with exit code 1 if something does not work
+at all; what could merely be better is not an error.
+
+\b
+Example
+  livestem doctor
+"""
+
+
+@click.command(help=HELP)
 @debug_option
 def doctor() -> None:
-    """Say what this machine can do for live processing, and how to make it faster.
-
-    Looks only, changes nothing; takes about a second.  Ends with exit code 1 if something does not work
-    at all; what could merely be better is not an error.
-    """
+    """Say what this machine can do."""
     console = Console()
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column()

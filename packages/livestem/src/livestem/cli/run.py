@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from arraystream import Connection, ConnectionFailed, PendingAcquisition, PluginError
+from arraystream import Connection, ConnectionFailed, ConnectionStatistics, PendingAcquisition, PluginError
+from livestem._figures import Meter
 from livestem._nav_shape import NavShape, shape_text
 from livestem._spec import AlgorithmSpec, unique_labels
 
 from ._errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, debug_option, explain, no_server, unknown_name
-from ._parameters import Algorithm, Length, Region, ScanShape, read_region
+from ._parameters import Algorithm, Length, Region, ScanShape, Setting, read_region
 
 if TYPE_CHECKING:
     from livestem._acquisition import Acquisition
@@ -38,7 +39,9 @@ Examples
   livestem run merlin://192.168.0.10 --udf adf=ring:inner=40,outer=120 --step 0.05nm --live
   livestem run merlin://127.0.0.1 --scan 256x256 --repeat 0 --executor processes
   livestem run merlin://127.0.0.1 --scan 64x64 --roi 0:32,0:64 --timeout 30
+  livestem run merlin://127.0.0.1 --scan 64x64 --trigger --set trigger_start=soft --set counter_depth=12
 
+Somebody else arms the detector and starts the scan, unless --arm or --trigger says otherwise.
 Algorithms and their parameters: livestem udfs.  Detectors: livestem detectors.
 
 Writes one PNG per result and results.npz with all numbers, the map of valid positions and how they
@@ -65,6 +68,8 @@ class _Wishes:
     detector_step: tuple[float, str] | None
     live: bool
     arm: bool
+    trigger: bool
+    settings: dict[str, Any]
 
 
 @click.command(help=HELP)
@@ -111,31 +116,50 @@ class _Wishes:
 @click.option("--step", type=Length(), help="Distance of scan positions, e.g. 0.2nm, for axes and scale bar.")
 @click.option("--detector-step", type=Length(), help="Distance of detector pixels, e.g. 0.5mrad.")
 @click.option("--live", is_flag=True, help="Keep preview.png up to date while the scan runs.")
+@click.option("--arm", is_flag=True, help="Arm the detector through its control port, for each scan.")
+@click.option("--trigger", is_flag=True, help="Arm it and start the scan by a software trigger.")
 @click.option(
-    "--arm/--passive",
-    default=False,
-    show_default=True,
-    help="Arm and trigger the detector ourselves, or wait for somebody else to do it.",
+    "--set",
+    "settings",
+    type=Setting(),
+    multiple=True,
+    help="NAME=VALUE for the detector, with --arm or --trigger; may be repeated.",
 )
 @debug_option
 @click.pass_context
-def run(ctx: click.Context, /, specs: tuple[AlgorithmSpec, ...], **options: Any) -> None:
+def run(
+    ctx: click.Context,
+    /,
+    specs: tuple[AlgorithmSpec, ...],
+    settings: tuple[tuple[str, Any], ...],
+    **options: Any,
+) -> None:
     """Process scans of a live detector."""
-    wishes = _Wishes(specs=unique_labels(list(specs) or [AlgorithmSpec("sum")]), **options)
+    wishes = _Wishes(
+        specs=unique_labels(list(specs) or [AlgorithmSpec("sum")]), settings=dict(settings), **options
+    )
     console = Console(highlight=False)
-    if wishes.offset and wishes.scan is not None and -1 in wishes.scan:
-        raise Failure("--offset needs a --scan without −1")
-    if wishes.offset and wishes.scan is None:
-        raise Failure("--offset needs a --scan")
+    _check(wishes)
     algorithms = [_build(spec) for spec in wishes.specs]
+    import livestem._results  # noqa: F401  (slow to import: before somebody starts the scan)
+
     with _session(wishes) as (context, connection):
-        number = 0
+        number, counters = 0, ConnectionStatistics()
         while wishes.repeat == 0 or number < wishes.repeat:
             number += 1
             folder = wishes.out if wishes.repeat == 1 else wishes.out / f"scan-{number:04d}"
-            outcome = _one_scan(console, wishes, context, connection, algorithms, folder)
+            meter = Meter(connection.statistics, since=counters)
+            outcome = _one_scan(console, wishes, context, connection, algorithms, folder, meter)
+            counters = meter.last
             if outcome.error is not None:
                 _leave(ctx, outcome, folder)
+
+
+def _check(wishes: _Wishes) -> None:
+    if wishes.offset and (wishes.scan is None or -1 in wishes.scan):
+        raise Failure("--offset needs a --scan without −1")
+    if wishes.settings and not (wishes.arm or wishes.trigger):
+        raise Failure("--set goes with --arm or --trigger: without, somebody else sets up the detector")
 
 
 def _build(spec: AlgorithmSpec) -> Any:
@@ -172,9 +196,9 @@ def _one_scan(
     connection: Connection,
     algorithms: list[Any],
     folder: Path,
+    meter: Meter,
 ) -> Outcome:
     """Process the next scan, write what it gave, say how it went."""
-    from livestem._figures import Meter
     from livestem._live_run import process_scan
     from livestem._preview import Preview
     from livestem._results import write_results
@@ -182,7 +206,6 @@ def _one_scan(
     from ._display import ScanDisplay
     from ._summary import print_summary
 
-    meter = Meter(connection.statistics)
     with console.status(f"waiting for a scan on {wishes.url} (Ctrl-C ends)"):
         acquisition = _next_acquisition(wishes, context, connection)
     scan_text = shape_text(acquisition.nav_shape)
@@ -202,21 +225,20 @@ def _one_scan(
 
 
 def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connection) -> Acquisition:
+    from livestem._software_trigger import SoftwareTrigger
     from udf_core import Scan
 
     scan = None if not wishes.offset or wishes.scan is None else Scan(wishes.scan, offset=wishes.offset)
     nav_shape = None if scan is not None else wishes.scan
-    if wishes.arm:
-        from livestem._hooks import Hooks, ReadyForDataEnv
-
-        controller = connection.get_active_controller()
-
-        class Trigger(Hooks):
-            def on_ready_for_data(self, env: ReadyForDataEnv) -> None:
-                controller.trigger()
-
+    if wishes.arm or wishes.trigger:
+        controller = connection.get_active_controller(**wishes.settings)
         return context.make_acquisition(
-            connection, nav_shape, controller=controller, hooks=Trigger(), scan=scan, timeout=wishes.timeout
+            connection,
+            nav_shape,
+            controller=controller,
+            hooks=SoftwareTrigger(controller) if wishes.trigger else None,
+            scan=scan,
+            timeout=wishes.timeout,
         )
     pending = connection.wait_for_acquisition(wishes.timeout)
     if pending is None:
