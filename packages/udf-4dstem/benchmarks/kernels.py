@@ -40,7 +40,7 @@ def cases(tile: np.ndarray) -> dict[str, Callable[[], Any]]:
     sig = tile.shape[1:]
     n_pixels = int(np.prod(sig))
     y, x = np.ogrid[: sig[0], :SIDE]
-    rho = np.hypot(y - SIDE // 2, x - SIDE // 2)
+    rho = np.hypot(y - sig[0] // 2, x - SIDE // 2)
     ring = frame_runs((rho > 60) & (rho <= 120))
     spans = frame_spans(rho <= 100)
     masks = np.random.default_rng(1).random((4, n_pixels)).astype(kernels.weight_dtype(tile.dtype))

@@ -45,7 +45,7 @@ class PickUDF(UDF):
     def preprocess(self) -> None:
         """Warn if the result is large."""
         n_bytes = self.results.frames.nbytes
-        on_main_side = self.meta.tiling_scheme is None
+        on_main_side = self.meta.array_backend is None
         if on_main_side and n_bytes > _WARN_BYTES:
             _log.warning("PickUDF collects %d MiB of frames; choose fewer with a ROI", n_bytes >> 20)
 

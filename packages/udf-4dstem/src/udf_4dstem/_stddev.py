@@ -10,7 +10,7 @@ import numpy.typing as npt
 from udf_core import UDF, BufferWrapper
 
 from . import _kernels as kernels
-from ._bands import bands_of
+from ._bands import DEPTH, bands_of
 from ._sum import exact_dtype
 
 
@@ -40,6 +40,10 @@ class StdDevUDF(UDF):
     def get_preferred_input_dtype(self) -> npt.DTypeLike:
         """Take data as they are."""
         return self.USE_NATIVE_DTYPE
+
+    def get_tiling_preferences(self) -> dict[str, Any]:
+        """Take many frames at once, since the state is read and written for each tile."""
+        return {"depth": DEPTH, "total_size": self.TILE_SIZE_MAX}
 
     def get_result_buffers(self) -> dict[str, BufferWrapper]:
         """Declare state and results."""

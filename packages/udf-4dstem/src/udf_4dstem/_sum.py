@@ -10,6 +10,7 @@ import numpy.typing as npt
 from udf_core import UDF, BufferWrapper
 
 from . import _kernels as kernels
+from ._bands import DEPTH, bands_of, n_pixels
 
 
 def exact_dtype(*dtypes: npt.DTypeLike) -> np.dtype[Any]:
@@ -44,6 +45,10 @@ class SumUDF(UDF):
     def get_preferred_input_dtype(self) -> npt.DTypeLike:
         """Take data as they are."""
         return self.USE_NATIVE_DTYPE
+
+    def get_tiling_preferences(self) -> dict[str, Any]:
+        """Take many frames at once, since the result is read and written for each tile."""
+        return {"depth": DEPTH, "total_size": self.TILE_SIZE_MAX}
 
     def get_result_buffers(self) -> dict[str, BufferWrapper]:
         """Declare ``intensity``."""
@@ -86,9 +91,9 @@ class SumSigUDF(UDF):
     def get_worker_data(self) -> dict[str, Any]:
         """Have the kernel compiled before data come."""
         kernels.sum_runs(np.zeros((1, 1), self.meta.input_dtype), *kernels.whole_frame(1))
-        return {}
+        return {"runs": [kernels.whole_frame(n_pixels(band)) for band in bands_of(self.meta)]}
 
     def process_tile(self, tile: npt.NDArray[Any]) -> None:
         """Add each frame's pixels in the tile."""
-        n_pixels = tile.size // max(1, tile.shape[0])
-        self.results.intensity += kernels.sum_runs(tile, *kernels.whole_frame(n_pixels))
+        runs = self.worker_data.runs[self.meta.tiling_scheme_idx]
+        self.results.intensity += kernels.sum_runs(tile, *runs)

@@ -18,8 +18,8 @@ from ._tiles import Tile, lane_dtype, real_pairs, stack_view, total_dtype
 #: Longest run of pixels that is added up in one lane; longer runs have to be cut.
 RUN_LIMIT = 1024
 
-#: Pixels per block: 4 or 8 KiB of partial sums stay in the L1 cache while all frames pass.
-_BLOCK = 1024
+#: Pixels per block: 8 or 16 KiB of partial sums stay in the L1 cache while all frames pass.
+_BLOCK = 2048
 
 #: Frames that can be added without overflow of a lane: 2**32 / 2**16, less one bit for the sign.
 _DEPTH_LIMIT = 32768
