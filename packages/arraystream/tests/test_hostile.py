@@ -335,5 +335,9 @@ def test_a_sender_cannot_send_what_its_receiver_would_refuse(bad):
     encoder = StreamEncoder("producer", greeted=True)
     for fine in bad[:-1]:
         encoder.encode(fine)
+    state, seq = encoder.books.state, encoder.next_seq
     with pytest.raises(StreamError):
         encoder.encode(bad[-1])
+    assert (encoder.books.state, encoder.next_seq) == (state, seq)
+    if len(bad) > 1:
+        encoder.encode(End("a", "failed"))

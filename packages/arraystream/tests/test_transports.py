@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import pathlib
 import queue
 import signal
 import socket
@@ -18,6 +21,7 @@ from arraystream import (
     AuthError,
     Begin,
     Bye,
+    ChecksumError,
     Chunk,
     ConnectionClosed,
     ConnectionFailed,
@@ -41,6 +45,7 @@ from arraystream import (
     receive,
     send,
 )
+from arraystream._protocol.crc32c import crc32c_plain
 from arraystream._protocol.session import CreditWindow
 from arraystream._transports import tcp
 
@@ -588,3 +593,86 @@ def test_chunks_need_a_described_channel():
         with sender.acquisition() as acquisition, pytest.raises(StateError, match="not been described"):
             acquisition.stack(FRAMES)
     background.result()
+
+
+def test_a_mistake_in_the_producer_is_told_as_a_failure_not_as_a_cut():
+    sender = send("memory://mistake")
+
+    def consume():
+        with receive(sender.url) as stream, pytest.raises(StreamError, match="failed: ProtocolError"):
+            collect(stream)
+
+    def produce():
+        with sender, sender.acquisition() as acquisition:
+            acquisition.channel("u1", (4,))
+            acquisition.stack(np.zeros((1, 5), "u1"))
+
+    background = Background(consume)
+    with pytest.raises(ProtocolError, match="4 were described"):
+        produce()
+    background.result()
+
+
+def test_an_interrupt_within_a_message_leaves_a_cut_stream(tmp_path, monkeypatch):
+    path = tmp_path / "interrupted.as"
+
+    def writev(fd, parts):
+        os.write(fd, parts[0][:100])
+        raise KeyboardInterrupt
+
+    def produce():
+        with send(path.as_uri()) as sender, sender.acquisition() as acquisition:
+            acquisition.channel("u1", (4,))
+            monkeypatch.setattr("os.writev", writev)
+            acquisition.stack(np.zeros((1, 4), "u1"))
+
+    with pytest.raises(KeyboardInterrupt):
+        produce()
+    with receive(path.as_uri()) as stream, pytest.raises(TruncatedStream):
+        collect(stream)
+
+
+def test_a_full_disk_is_an_error_with_the_files_name(tmp_path, monkeypatch):
+    def writev(fd, parts):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sender = send((tmp_path / "full.as").as_uri())
+    monkeypatch.setattr("os.writev", writev)
+    with pytest.raises(ConnectionFailed, match=r"full.as can't be written on.*No space left"):
+        sender.send(Begin("a"))
+    sender.abandon()
+
+
+def test_after_the_end_receiving_says_so(url):
+    def run(stream):
+        collect(stream)
+        assert list(stream) == []
+        with pytest.raises(EOFError, match="said BYE"):
+            stream.recv(0)
+
+    sender = send(url)
+    with consumer(sender, run), sender:
+        sender.frames(FRAMES)
+
+
+def test_checksums_of_all_data_are_sent_and_verified(url, monkeypatch):
+    # As if a C implementation were installed.
+    for module in ("encoder", "decoder", "buffers"):
+        monkeypatch.setattr(f"arraystream._protocol.{module}.crc32c_fast", crc32c_plain)
+    sender = send(url, sums=True)
+    with consumer(sender, collect) as outcome, sender:
+        sender.frames(FRAMES)
+    assert np.array_equal(outcome.get()[0][1], FRAMES)
+    if url.startswith("file"):
+        path = pathlib.Path(sender.url.removeprefix("file://"))
+        data = path.read_bytes()
+        place = data.index(FRAMES[5].tobytes())
+        path.write_bytes(data[:place] + b"!" + data[place + 1 :])
+        with receive(sender.url) as stream, pytest.raises(ChecksumError, match="values"):
+            collect(stream)
+
+
+def test_checksums_without_an_implementation_are_refused(monkeypatch):
+    monkeypatch.setattr("arraystream._protocol.encoder.crc32c_fast", None)
+    with pytest.raises(StreamError, match="pip install google-crc32c"):
+        StreamEncoder("producer", sums=True)

@@ -135,7 +135,14 @@ class ProducerSession:
     def _transmit(self, message: Message) -> None:
         parts = self._encoder.encode(message)
         n_bytes = sum(part.nbytes for part in parts)
-        self._link.send(parts, self._timeout)
+        try:
+            self._link.send(parts, self._timeout)
+        except BaseException as error:
+            # A part of the message may be out: whatever came behind it would be misunderstood.
+            if not isinstance(error, StreamError):
+                error = ConnectionFailed(f"Sending was interrupted within a message by {error!r}.")
+            self._over = self._over or error
+            raise
         self._n_bytes += n_bytes
         self._payload_sent += n_bytes - parts[0].nbytes if isinstance(message, Chunk) else 0
         self._last_sent_s = time.monotonic()

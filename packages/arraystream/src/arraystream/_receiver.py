@@ -74,8 +74,9 @@ class Receiver:
     """The consumer's end of a stream; from `receive`.
 
     Iterate over its chunks; used by one thread, `close` by any.  The loop ends normally only if the
-    producer said BYE.  An acquisition that did not end as complete raises an error at its end; after
-    `AcquisitionAborted` the loop may be entered again for the next acquisition.
+    producer said BYE; any other end of the stream is an error and closes it.  An acquisition that did
+    not end as complete raises an error at its end, after which the loop may be entered again for the
+    next acquisition.
 
     Attributes
     ----------
@@ -125,6 +126,8 @@ class Receiver:
         StreamError
             If the producer reports an error or breaks the protocol.
         """
+        if self._decoder.state is StreamState.CLOSED and not self._arrivals:
+            raise EOFError("The stream has ended; the producer said BYE.")
         self._done_with_last()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -216,8 +219,7 @@ class Receiver:
                 n_bytes = self._link.receive_into(self._decoder.want(), max(0.0, until - now))
                 if n_bytes == 0:
                     self._decoder.eof()
-                    raise EOFError("The stream has ended; the producer said BYE.")
-                if n_bytes is not None:
+                elif n_bytes is not None:
                     heard = now
                     self._decoder.advance(n_bytes)
                     self._take_arrivals()
@@ -225,6 +227,7 @@ class Receiver:
                     self._decoder.silence()
             except StreamError as error:
                 self._complain(error)
+                self.close()
                 raise
             if n_bytes is None and deadline is not None and time.monotonic() >= deadline:
                 return None
@@ -258,8 +261,7 @@ class Receiver:
 
     def _complain(self, error: StreamError) -> None:
         """Tell the producer what it did wrong, if it still listens."""
-        blame = error.code and error.code != ErrorCode.TIMEOUT
-        if blame and self._link.two_way and self._decoder.state is StreamState.FAILED:
+        if error.code not in (0, ErrorCode.TIMEOUT):
             self._say(Error(code=error.code, text=str(error)[:1000], seq=error.seq))
 
     def _say(self, message: Message) -> None:

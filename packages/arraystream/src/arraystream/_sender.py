@@ -65,7 +65,10 @@ def send(
 
 
 class Sender:
-    """The producer's end of a stream for one consumer; from `send`."""
+    """The producer's end of a stream for one consumer; from `send`.
+
+    Used by one thread, `abandon` by any.
+    """
 
     def __init__(
         self, transport: StreamTransport, url: str, *, timeout: float, settings: Mapping[str, Any]

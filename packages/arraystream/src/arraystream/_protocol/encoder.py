@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import random
 
+from arraystream._errors import StreamError
+
 from .buffers import TABLE_KEY, pack_buffers, parse_table
 from .crc32c import crc32c_fast
 from .fields import to_header
@@ -85,7 +87,7 @@ class StreamEncoder:
         Raises
         ------
         StreamError
-            If the receiver would refuse the message; the encoder can't be used any more then.
+            If the receiver would refuse the message.  It is as if it had never been asked for then.
         """
         buffers = message.buffers if isinstance(message, Describe | Chunk) else {}
         if isinstance(message, Chunk):
@@ -111,6 +113,11 @@ class StreamEncoder:
         if not isinstance(message, Chunk):
             # Free text and maps of users: what the receiver will check.
             unpack_header(header, self.limits)
-        self.books.take(message, crc, flags, payload_bytes)
+        state = self.books.state
+        try:
+            self.books.take(message, crc, flags, payload_bytes)
+        except StreamError:
+            self.books.state = state
+            raise
         self.next_seq += 1
         return memoryview(packed + header + PADDING[: prefix.padded_header_bytes - len(header)])

@@ -34,9 +34,12 @@ class FileLink:
 
     def send(self, parts: Sequence[memoryview], timeout: float) -> None:
         """Write all parts."""
-        rest = list(parts)
+        rest, fd = list(parts), self._open_fd()
         while rest:
-            written = os.writev(self._open_fd(), rest[:_MOST_PARTS])
+            try:
+                written = os.writev(fd, rest[:_MOST_PARTS])
+            except OSError as error:
+                raise ConnectionFailed(f"{self._path} can't be written on: {error}.") from error
             while rest and written >= rest[0].nbytes:
                 written -= rest.pop(0).nbytes
             if written:
@@ -44,7 +47,10 @@ class FileLink:
 
     def receive_into(self, target: memoryview, timeout: float) -> int | None:
         """Read some of the file; see `Link.receive_into`."""
-        return os.readv(self._open_fd(), [target])
+        try:
+            return os.readv(self._open_fd(), [target])
+        except OSError as error:
+            raise ConnectionFailed(f"{self._path} can't be read on: {error}.") from error
 
     def finish(self) -> None:
         """Make sure that all is on the disk."""

@@ -150,7 +150,9 @@ class FeedConformance:
     def test_settling_nothing_says_whether_the_member_lives(self, open_feed: Callable[[], Feed]) -> None:
         """Settling no chunk is allowed."""
         feed = open_feed()
-        assert feed.settle(feed.join().number, [])
+        member = feed.join()
+        assert feed.settle(member.number, [])
+        member.close()
 
     def test_leaving_interrupts_recv(self, open_feed: Callable[[], Feed]) -> None:
         """After close, recv raises instead of waiting."""
