@@ -10,6 +10,7 @@
 PYTHON ?= python3
 TOOLS := .envs/tools
 HATCH := $(TOOLS)/bin/hatch
+MEMBERS := .envs/members.stamp
 export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 
 .PHONY: help demo test bench format lock clean build interop
@@ -25,7 +26,12 @@ $(HATCH): requirements/tools.lock
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check -r requirements/tools.lock
 	@touch $@
 
-build: $(HATCH)
+# Entry points and dependencies are read when a package is installed: install anew when they change.
+$(MEMBERS): $(HATCH) pyproject.toml requirements/dev.lock $(wildcard packages/*/pyproject.toml)
+	@$(HATCH) env remove default
+	@touch $@
+
+build: $(HATCH) $(MEMBERS)
 	$(HATCH) run build
 
 demo: build
