@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraystream import ConnectionFailed, FeedGap, TruncatedStream
+from arraystream import ConnectionFailed, FeedGap, StateError, TruncatedStream
 from udf_core import UDF, Context, Run, Scan, ScanError, UDFRunCancelled, WorkerLostWarning
 
 
@@ -228,6 +228,35 @@ def test_wrong_roi_is_refused_before_the_source_is_started(local: Context, data,
     dataset.start = lambda: pytest.fail("started")
     with pytest.raises(ValueError, match="incompatible shapes"):
         local.run_udf(dataset, SumUDF(), roi=np.ones((7, 5), bool))
+
+
+def test_scan_that_is_known_only_after_the_start(local: Context, data, paced) -> None:
+    feed, dataset = paced(data)
+    feed.push(0, 35)
+    feed.end()
+
+    class LateDataset(type(dataset)):
+        started = False
+        late_scan = dataset.scan
+
+        def start(self) -> Any:
+            self.started = True
+            return super().start()
+
+        @property
+        def scan(self) -> Scan:
+            if not self.started:
+                raise StateError("not yet")
+            return self.late_scan
+
+        @scan.setter
+        def scan(self, scan: Scan) -> None:
+            self.late_scan = scan
+
+    roi = np.zeros((5, 7), bool)
+    roi[2] = True
+    result = local.run_udf(LateDataset(feed, Scan((5, 7))), SumUDF(), roi=roi)
+    assert np.array_equal(result["sig"].data, data[2].sum(axis=0))
 
 
 def test_source_that_does_not_start(local: Context, data, paced) -> None:

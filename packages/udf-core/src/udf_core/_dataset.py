@@ -33,7 +33,10 @@ class StreamDataset(Protocol):
 
     @property
     def scan(self) -> Scan:
-        """Which position each item belongs to; may still have placeholders before `start`."""
+        """Which position each item belongs to.
+
+        Before `start` it may still have placeholders, or may not be known yet (`arraystream.StateError`).
+        """
         ...
 
     def start(self) -> Feed:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from arraystream import Feed, FeedVerdict, StreamError
+from arraystream import Feed, FeedVerdict, StateError, StreamError
 
 from ._commit import Commit, Ended, Event, Failure, Gone, Job, UDFSpec
 from ._dataset import StreamDataset
@@ -106,8 +106,8 @@ class Run:
             raise ValueError("the list of UDFs is empty; give at least one")
         for udf in udfs:
             check_udf(udf, backends)
-        if roi is not None and dataset.scan.is_resolved:
-            roi = roi_mask(roi, dataset.scan.shape)
+        if roi is not None:
+            roi = _early_mask(roi, dataset)
         self.events: list[WorkerLost] = []
         self.verdict: FeedVerdict | None = None
         self.n_items = 0
@@ -349,3 +349,12 @@ class Run:
         total = 0 if self._merger is None else len(self._merger.damage)
         done = 0 if self._merger is None else int(np.count_nonzero(self._merger.damage))
         return ProgressState(done, total, self.n_commits, 0, self.n_commits, str(self._number))
+
+
+def _early_mask(roi: Any, dataset: StreamDataset) -> Any:
+    """Check a ROI before the source is started, if the shape of the scan is known by then."""
+    try:
+        scan = dataset.scan
+    except StateError:
+        return roi
+    return roi_mask(roi, scan.shape) if scan.is_resolved else roi
