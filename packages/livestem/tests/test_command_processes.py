@@ -203,7 +203,15 @@ def test_ctrl_c_writes_what_is_there_and_leaves_no_process(
     out = tmp_path / "result"
     with simulator(scan_file, "--fault-stall", "61") as running:
         command = start(
-            *("run", url_of(running), "--scan", "12x10", "--udf", "sumsig", "--live"),
+            *(
+                "run",
+                f"{url_of(running)}&stall_timeout={PATIENCE_S}",
+                "--scan",
+                "12x10",
+                "--udf",
+                "sumsig",
+                "--live",
+            ),
             *("--executor", executor, "--workers", "2", "--out", str(out)),
         )
         until((out / "preview.png").exists, "the first partial results")

@@ -43,13 +43,13 @@ def faults() -> Any:
     return detector_merlin.Faults()
 
 
-@pytest.fixture(params=["threads", "processes"])
+@pytest.fixture(scope="module", params=["threads", "processes"])
 def context(request: pytest.FixtureRequest) -> Iterator[LiveContext]:
     with LiveContext.make_with(request.param, cpus=2) as context:
         yield context
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def threads() -> Iterator[LiveContext]:
     with LiveContext.make_with("threads", cpus=2) as context:
         yield context
@@ -66,6 +66,7 @@ slow = pytest.mark.parametrize("simulator", [SLOW], indirect=True)
 
 
 def connect(context: LiveContext, simulator: Any, **options: Any) -> Connection:
+    options.setdefault("stall_timeout", PATIENCE_S)
     builder = context.make_connection("merlin")
     return builder.open(
         data_host="127.0.0.1",
@@ -366,7 +367,7 @@ def test_worker_killed_in_the_middle_changes_nothing(simulator: Any, faults: Any
             dataset=active(context, connection), udf=[SumUDF(dtype="u8"), SumSigUDF()]
         )
         next(parts)
-        os.kill(min(set(children_of(os.getpid())) - before), signal.SIGKILL)
+        os.kill(context.executor.pids[0], signal.SIGKILL)
         faults.stall_at = None
         faults.resume()
         with pytest.warns(WorkerLostWarning):

@@ -102,3 +102,5 @@ class ScanDisplay:
         traceback: TracebackType | None,
     ) -> None:
         self._live.stop()
+        if not self._live.console.is_terminal:
+            self._live.console.print()

@@ -88,7 +88,7 @@ def _losses(figures: Figures) -> str:
 def _latency(figures: Figures) -> str:
     parts = []
     if figures.first_result_s is not None:
-        parts.append(f"first frame → first picture data {1e3 * figures.first_result_s:.0f} ms")
+        parts.append(f"first partial result {1e3 * figures.first_result_s:.0f} ms after the first frame")
     if figures.latency_s is not None:
-        parts.append(f"last frame → final result {1e3 * figures.latency_s:.0f} ms")
+        parts.append(f"final result {1e3 * figures.latency_s:.0f} ms after the last one")
     return ", ".join(parts) or "not known"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from livestem._results import Scales
 
 OPEN_TIMEOUT_S = 5.0
+USUAL_FRAME, USUAL_DTYPES = (256, 256), ("u1", "u2")
 HELP = """\
 Process scans of the live detector at URL; write pictures and numbers.
 
@@ -141,9 +142,7 @@ def run(
     console = Console(highlight=False)
     _check(wishes)
     algorithms = [_build(spec) for spec in wishes.specs]
-    import livestem._results  # noqa: F401  (slow to import: before somebody starts the scan)
-
-    with _session(wishes) as (context, connection):
+    with _session(console, wishes, algorithms) as (context, connection):
         number, counters = 0, ConnectionStatistics()
         while wishes.repeat == 0 or number < wishes.repeat:
             number += 1
@@ -170,8 +169,13 @@ def _build(spec: AlgorithmSpec) -> Any:
 
 
 @contextlib.contextmanager
-def _session(wishes: _Wishes) -> Iterator[tuple[LiveContext, Connection]]:
+def _session(
+    console: Console, wishes: _Wishes, algorithms: list[Any]
+) -> Iterator[tuple[LiveContext, Connection]]:
+    """Make everything ready for the first frame, then connect."""
+    import livestem._results  # noqa: F401  (slow to import)
     from livestem._context import LiveContext
+    from livestem._live_run import warm_up
 
     name, separator, _ = wishes.url.partition("://")
     if not separator:
@@ -181,6 +185,9 @@ def _session(wishes: _Wishes) -> Iterator[tuple[LiveContext, Connection]]:
             builder = context.make_connection(wishes.url)
         except PluginError as error:
             raise unknown_name("detector", name, error) from error
+        with console.status("loading the algorithms"):
+            for dtype in USUAL_DTYPES:
+                warm_up(context, algorithms, USUAL_FRAME, dtype)
         try:
             connection = builder.open(timeout=min(OPEN_TIMEOUT_S, wishes.timeout or OPEN_TIMEOUT_S))
         except ConnectionFailed as error:
