@@ -206,7 +206,9 @@ class Receiver:
         if self._link.two_way and self._decoder.state in (StreamState.READY, StreamState.OPEN):
             credit = self._window.grant()
             if credit is not None:
-                self._link.send(self._encoder.encode(credit), 3 * self._heartbeat_s)
+                # If the producer is gone, what can still be read says how the stream ended.
+                with contextlib.suppress(ConnectionFailed):
+                    self._link.send(self._encoder.encode(credit), 3 * self._heartbeat_s)
 
     def _next_arrival(self, deadline: float | None) -> Arrival | None:
         """Receive until there is a message, the deadline or three heartbeats of silence."""
@@ -216,7 +218,7 @@ class Receiver:
             now = time.monotonic()
             until = silent_at if deadline is None else min(deadline, silent_at)
             try:
-                n_bytes = self._link.receive_into(self._decoder.want(), max(0.0, until - now))
+                n_bytes = self._receive(max(0.0, until - now))
                 if n_bytes == 0:
                     self._decoder.eof()
                 elif n_bytes is not None:
@@ -232,6 +234,14 @@ class Receiver:
             if n_bytes is None and deadline is not None and time.monotonic() >= deadline:
                 return None
         return self._arrivals.popleft()
+
+    def _receive(self, timeout: float) -> int | None:
+        target = self._decoder.want()
+        try:
+            return self._link.receive_into(target, timeout)
+        except ConnectionFailed:
+            # A reset connection has ended, too.
+            return 0
 
     def _take_arrivals(self) -> None:
         for arrival in self._decoder.events():
