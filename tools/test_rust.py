@@ -26,12 +26,12 @@ def main() -> None:
     """Run the tests of the cores, then the loom models."""
     packages = [word for core in CORES for word in ("-p", core)]
     if shutil.which("cargo-nextest"):
-        run(["cargo", "nextest", "run", "--release", "--locked", *packages])
+        run(["cargo", "nextest", "run", "--cargo-profile", "checks", "--locked", *packages])
     else:
-        run(["cargo", "test", "--release", "--locked", *packages])
+        run(["cargo", "test", "--profile", "checks", "--locked", *packages])
     # Loom replaces the atomics, so its build lives in a target directory of its own.
     run(
-        ["cargo", "test", "--release", "--locked", "-p", "shmring-core", "--lib", "loom"],
+        ["cargo", "test", "--profile", "checks", "--locked", "-p", "shmring-core", "--lib", "loom"],
         RUSTFLAGS="--cfg loom",
         CARGO_TARGET_DIR=str(ROOT / "target" / "loom"),
     )
