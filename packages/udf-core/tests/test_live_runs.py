@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from arraystream import ConnectionFailed, FeedGap, StateError, TruncatedStream
-from udf_core import UDF, Context, Run, Scan, ScanError, UDFRunCancelled, WorkerLostWarning
+from udf_core import UDF, Context, CoverageError, Run, Scan, ScanError, UDFRunCancelled, WorkerLostWarning
 
 
 class SumUDF(UDF):
@@ -327,3 +327,13 @@ def test_no_thread_stays_behind(threads: Context, data) -> None:
     before = set(threading.enumerate())
     threads.run_udf(threads.load("memory", data), SumUDF())
     assert set(threading.enumerate()) <= before
+
+
+def test_item_delivered_twice_is_noticed(inline: Context, data, paced) -> None:
+    feed, dataset = paced(data)
+    feed.push(0, 20)
+    feed.push(10, 15)
+    feed.end()
+    run = Run(dataset, [SumUDF()], inline.executor, settings={"commit_s": 0.0})
+    with pytest.raises(CoverageError, match="twice"):
+        list(run.partial_results())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ._buffer import Array, AuxBuffer, BufferWrapper, MaskedResult
 from ._commit import PartialResult
-from ._errors import UDFException
+from ._errors import CoverageError, UDFException
 from ._meta import UDFMeta
 from ._namespace import MergeView, Results
 from ._scan import Positions
@@ -61,10 +61,9 @@ class UDFResults:
         return self._look()[1]
 
     def _look(self) -> tuple[Buffers, BufferWrapper]:
-        if self._made is None:
-            assert self._make is not None
+        if self._made is None and self._make is not None:
             self._made = self._make()
-            self._make = None
+        assert self._made is not None
         return self._made
 
 
@@ -124,6 +123,10 @@ class Merger:
         ):
             where = slice(int(positions[0]), int(positions[0]) + len(positions))
         with self.lock:
+            if self.damage[where].any():
+                raise CoverageError(
+                    "frames of the same scan position were processed twice; please report this"
+                )
             for index, (udf, arrays) in enumerate(zip(self._udfs, partial.buffers, strict=True)):
                 udf.meta.set_valid_nav_mask(self.damage)
                 self._show_aux(index, udf, 1, where)

@@ -168,7 +168,7 @@ class Run:
             raise
         self._close(None)
         for event in self.events:
-            warnings.warn(str(event), WorkerLostWarning, stacklevel=3)
+            warnings.warn(str(event), WorkerLostWarning, stacklevel=4)
 
     def update_params(self, patches: Sequence[dict[str, Any]]) -> None:
         """Change parameters of the UDFs, for chunks that are received later and for `get_results`."""

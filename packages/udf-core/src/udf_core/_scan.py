@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._errors import ScanError
+from ._errors import CoverageError, ScanError
 from ._shape import prod
 
 NOWHERE = -1
@@ -228,6 +228,8 @@ class ScanMap:
         if np.any(where[1:] <= where[:-1]):
             order = np.argsort(where, kind="stable")
             chosen, where = chosen[order], where[order]
+            if np.any(where[1:] == where[:-1]):
+                raise CoverageError(f"{self.scan} puts several items at one position; please report this")
         cuts = np.flatnonzero(np.diff(where) != 1) + 1
         bounds = [0, *cuts.tolist(), len(chosen)]
         return [Stretch(int(where[a]), _as_slice(chosen[a:b]), b - a) for a, b in pairwise(bounds)]
