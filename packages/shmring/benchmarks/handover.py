@@ -4,6 +4,7 @@ Run ``python benchmarks/handover.py``; about ten seconds.  Prints figures of thi
 of memory among them, for only the ratios travel.
 """
 
+import mmap
 import os
 import subprocess
 import sys
@@ -80,6 +81,25 @@ def latency(mode: str, title: str) -> None:
         process.wait()
 
 
+def bare_wake() -> None:
+    """What the machine itself takes to wake a sleeping process: an eventfd and nothing else."""
+    bell, stamp = os.eventfd(0, os.EFD_SEMAPHORE), mmap.mmap(-1, 8)
+    child = os.fork()
+    if child == 0:
+        delays = []
+        for _ in range(N_SMALL // 5):
+            os.eventfd_read(bell)
+            delays.append(time.perf_counter_ns() - int.from_bytes(stamp[:8], "little"))
+        print(f"the machine wakes a sleeping process in: median {np.median(delays) / 1e3:.1f} µs", flush=True)
+        os._exit(0)
+    for _ in range(N_SMALL // 5):
+        spin(200e-6)
+        stamp[:8] = time.perf_counter_ns().to_bytes(8, "little")
+        os.eventfd_write(bell, 1)
+    os.waitpid(child, 0)
+    os.close(bell)
+
+
 def turnaround() -> None:
     """One process alone: what the calls cost, without any sleeping and waking."""
     with shmring.Ring(SMALL, 4) as ring, shmring.Consumer(ring.attach()[1]) as consumer:
@@ -143,6 +163,7 @@ def takeover() -> None:
 def main() -> None:
     """Measure and print."""
     turnaround()
+    bare_wake()
     latency("sleep", "from the writer to a sleeping worker's array, one stack at a time:")
     latency("poll", "the same to a worker that polls:")
     takeover()

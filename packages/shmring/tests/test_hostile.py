@@ -1,10 +1,12 @@
 """Consumers that write nonsense into what they share with the owner."""
 
+import contextlib
 import mmap
 import os
 import random
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -123,13 +125,31 @@ def test_tail_moved_to_nowhere(ring, impostor, attach, wait_until, tail):
     expect_banished(ring, attach, wait_until, impostor)
 
 
-@pytest.mark.parametrize("message", [b"", b"x", b"y" * 64, b"z" * 4096])
+@pytest.mark.parametrize("message", [b"x", b"y" * 64, b"z" * 4096])
 def test_nonsense_on_the_socket(ring, impostor, attach, wait_until, message):
-    if not message:
-        impostor.say(1)
-    else:
-        impostor.socket.send(message)
+    impostor.socket.send(message)
     expect_banished(ring, attach, wait_until, impostor)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 4, 5, 6])
+def test_message_that_is_not_a_consumers(ring, impostor, attach, wait_until, kind):
+    impostor.say(kind)
+    expect_banished(ring, attach, wait_until, impostor)
+
+
+def test_stolen_rings_are_ones_own(ring, impostor, attach, wait_until):
+    """The owner's bell that an impostor can silence is not the one that others ring."""
+    _, honest = attach(ring)
+    owner_bell = impostor.fds[0]
+    got = []
+    reader = threading.Thread(target=lambda: got.extend(honest.recv(LONG).item_first for _ in range(50)))
+    reader.start()
+    for item in range(50 + 2):
+        put(ring, item)
+        with contextlib.suppress(BlockingIOError):
+            os.read(owner_bell, 8)
+    reader.join()
+    assert len(got) == 50
 
 
 def test_data_can_be_neither_written_nor_resized(impostor):

@@ -4,19 +4,21 @@
 //! consumer has a backlog of its own.  Here is no waiting and no system call but the waking of a
 //! sleeping consumer.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+mod membership;
+mod tally;
 
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use self::tally::Totals;
 use crate::layout::{Descriptor, FLAG_BROADCAST_ONLY, KIND_END, KIND_STACK};
-use crate::ledger::{Lease, Ledger, MAX_CONSUMERS};
+use crate::ledger::{Lease, Ledger};
 use crate::peer::{Delivery, Entry, Peer, Status};
-use crate::stats::{ConsumerStats, RingEvent, RingStats};
+use crate::stats::RingEvent;
 use crate::wire::Kind;
 
 /// How many finished or dropped tags are remembered.
 const MAX_OLD_TAGS: usize = 4096;
-/// How many events wait to be fetched.
-const MAX_EVENTS: usize = 256;
 
 /// The stack in a slot.
 #[derive(Clone, Copy)]
@@ -31,22 +33,6 @@ struct Tag {
     /// Slots, oldest first.
     backlog: VecDeque<u32>,
     ended: bool,
-}
-
-#[derive(Default)]
-struct Totals {
-    committed: u64,
-    bytes: u64,
-    discarded: u64,
-    dropped: u64,
-    unwanted: u64,
-    redelivered: u64,
-    skipped: u64,
-    lost_consumers: u64,
-    misbehaving: u64,
-    waits: u64,
-    wait_time: Duration,
-    longest_hold: Duration,
 }
 
 /// Everything the owner knows.
@@ -87,160 +73,6 @@ impl State {
             events: VecDeque::new(),
         }
     }
-
-    // ---------------------------------------------------------------- consumers
-
-    /// An id and a bit for a new consumer, or `None` if there are as many as can be.
-    pub(crate) fn next_consumer(&mut self) -> Option<(u32, u8)> {
-        let taken = self.peers.iter().fold(0_u64, |bits, peer| bits | 1 << peer.bit);
-        let bit = taken.trailing_ones();
-        if bit as usize >= MAX_CONSUMERS {
-            return None;
-        }
-        let id = self.next_id;
-        self.next_id += 1;
-        Some((id, bit as u8))
-    }
-
-    /// Admit a consumer.  Its tag is wanted again, should it have been dropped.
-    pub(crate) fn admit(&mut self, mut peer: Peer) {
-        if let Some(tag) = peer.tag {
-            self.dropped_tags.retain(|dropped| *dropped != tag);
-            let ended = self.tags.get(&tag).is_some_and(|known| known.ended);
-            if ended && peer.delivery != Delivery::Shared {
-                peer.backlog.push_back(Entry::End(tag));
-            }
-        }
-        self.peers.push(peer);
-    }
-
-    pub(crate) fn peer(&mut self, id: u32) -> Option<&mut Peer> {
-        self.peers.iter_mut().find(|peer| peer.id == id)
-    }
-
-    /// Put a consumer out: nothing more is sent to it, what it owes goes to others if `relend`.
-    ///
-    /// It stays known until its process can look at no slot any more.
-    pub(crate) fn cast_out(&mut self, id: u32, status: Status, relend: bool) -> u32 {
-        let Some(peer) = self
-            .peers
-            .iter_mut()
-            .find(|peer| peer.id == id && peer.is_member())
-        else {
-            return 0;
-        };
-        let shared = peer.delivery == Delivery::Shared;
-        let unseen = if status == Status::Banished {
-            Vec::new()
-        } else {
-            peer.retract()
-        };
-        let waiting = std::mem::take(&mut peer.backlog);
-        peer.status = status;
-        let (bit, tag) = (peer.bit, peer.tag);
-        let mut again = Vec::new();
-        for entry in unseen {
-            if let Entry::Stack { slot, .. } = entry {
-                self.ledger.take_back(slot, bit);
-                peer.n_held = peer.n_held.saturating_sub(1);
-                if shared && relend {
-                    again.push(slot);
-                } else {
-                    self.ledger.unqueue(slot);
-                }
-            }
-        }
-        for entry in waiting {
-            if let Entry::Stack { slot, .. } = entry {
-                self.ledger.unqueue(slot);
-            }
-        }
-        let seen = self.ledger.cast_out(bit, shared && relend);
-        let n_relent = seen.len() as u32;
-        self.totals.redelivered += u64::from(n_relent);
-        for slot in &seen {
-            if let Some(stack) = self.stacks.get_mut(*slot as usize) {
-                stack.descriptor.attempt += 1;
-            }
-        }
-        again.extend(seen);
-        if let Some(tag) = tag
-            && !again.is_empty()
-        {
-            self.requeue(tag, &again);
-        }
-        n_relent
-    }
-
-    /// Queue stacks again where their age puts them.
-    fn requeue(&mut self, tag: u64, slots: &[u32]) {
-        let backlog = &mut self.tags.entry(tag).or_default().backlog;
-        backlog.extend(slots);
-        let seq = |slot: &u32| self.stacks.get(*slot as usize).map(|stack| stack.descriptor.seq);
-        backlog.make_contiguous().sort_unstable_by_key(seq);
-    }
-
-    /// A consumer closed its end but may still look at slots.
-    pub(crate) fn leave(&mut self, id: u32) {
-        if self.peer(id).is_some_and(|peer| peer.is_member()) {
-            self.collect();
-            let n_relent = self.cast_out(id, Status::Outcast, true);
-            self.report(RingEvent::Left { id, n_relent });
-        }
-    }
-
-    /// Nobody can look at a consumer's slots any more: forget it.
-    pub(crate) fn bury(&mut self, id: u32) -> Option<Peer> {
-        // What it returned before it died is done.
-        self.collect();
-        self.banish_faulty();
-        let was_active = self.peer(id)?.status == Status::Active;
-        let n_relent = self.cast_out(id, Status::Outcast, true);
-        let position = self.peers.iter().position(|peer| peer.id == id)?;
-        let peer = self.peers.remove(position);
-        self.ledger.bury(peer.bit);
-        if was_active {
-            self.totals.lost_consumers += 1;
-            self.report(RingEvent::Lost {
-                id,
-                pid: peer.pid,
-                n_relent,
-            });
-        }
-        Some(peer)
-    }
-
-    /// Throw out who wrote nonsense.  Returns whether there was one.
-    pub(crate) fn banish_faulty(&mut self) -> bool {
-        let mut any = false;
-        while let Some(peer) = self
-            .peers
-            .iter_mut()
-            .find(|p| p.fault.is_some() && p.status != Status::Banished)
-        {
-            any = true;
-            let (id, pid, reason) = (peer.id, peer.pid, peer.fault.clone().unwrap_or_default());
-            if peer.is_member() {
-                peer.dismiss(Kind::Detached);
-                self.cast_out(id, Status::Banished, true);
-            } else {
-                peer.status = Status::Banished;
-            }
-            self.totals.misbehaving += 1;
-            self.report(RingEvent::Misbehaving { id, pid, reason });
-        }
-        any
-    }
-
-    /// All consumers that are served, told why they are not any more.
-    pub(crate) fn dismiss_all(&mut self, kind: Kind) {
-        self.peers
-            .iter()
-            .filter(|peer| peer.is_member())
-            .for_each(|peer| peer.dismiss(kind));
-    }
-
-    // ---------------------------------------------------------------- stacks
 
     /// Queue a written stack for all who get it, and send what can be sent.
     pub(crate) fn commit(&mut self, lease: Lease, mut descriptor: Descriptor) {
@@ -498,8 +330,6 @@ impl State {
         debug_assert!(self.ledger.is_conserved());
     }
 
-    // ---------------------------------------------------------------- tags
-
     /// No more stacks of a tag will come, save those lent again.
     pub(crate) fn end(&mut self, tag: u64) {
         let known = self.tag(tag);
@@ -563,90 +393,6 @@ impl State {
             }
         }
         self.tags.entry(tag).or_default()
-    }
-
-    // ---------------------------------------------------------------- numbers
-
-    pub(crate) fn count_discarded(&mut self) {
-        self.totals.discarded += 1;
-    }
-
-    pub(crate) fn count_dropped(&mut self) {
-        self.totals.dropped += 1;
-    }
-
-    pub(crate) fn count_wait(&mut self, time: Duration) {
-        self.totals.waits += 1;
-        self.totals.wait_time += time;
-    }
-
-    fn report(&mut self, event: RingEvent) {
-        if self.events.len() == MAX_EVENTS {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
-
-    pub(crate) fn take_events(&mut self) -> Vec<RingEvent> {
-        self.events.drain(..).collect()
-    }
-
-    /// The numbers now.
-    pub(crate) fn stats(&mut self) -> RingStats {
-        self.turn();
-        self.peers.iter_mut().for_each(Peer::look);
-        let counts = self.ledger.counts();
-        let consumers: Vec<_> = self.peers.iter().map(|peer| self.consumer_stats(peer)).collect();
-        let waiting: usize = self.tags.values().map(|tag| tag.backlog.len()).sum();
-        let undelivered: u32 = consumers.iter().map(|consumer| consumer.n_undelivered).sum();
-        let holds = consumers.iter().map(|consumer| consumer.longest_hold);
-        RingStats {
-            n_slots: counts.total(),
-            slot_bytes: self.slot_bytes,
-            n_free: counts.free,
-            n_writing: counts.writing,
-            n_lent: counts.lent,
-            n_settled: counts.settled,
-            n_quarantined: counts.quarantined,
-            n_undelivered: waiting as u32 + undelivered,
-            high_water: self.ledger.high_water(),
-            n_committed: self.totals.committed,
-            n_bytes: self.totals.bytes,
-            n_discarded: self.totals.discarded,
-            n_dropped: self.totals.dropped,
-            n_unwanted: self.totals.unwanted,
-            n_redelivered: self.totals.redelivered,
-            n_skipped: self.totals.skipped,
-            n_lost_consumers: self.totals.lost_consumers,
-            n_misbehaving: self.totals.misbehaving,
-            n_waits: self.totals.waits,
-            wait_time: self.totals.wait_time,
-            longest_hold: holds.fold(self.totals.longest_hold, Duration::max),
-            consumers,
-        }
-    }
-
-    fn consumer_stats(&self, peer: &Peer) -> ConsumerStats {
-        let waiting = peer.backlog.iter().filter(|entry| entry.is_stack()).count();
-        let held = self
-            .ledger
-            .held(peer.bit)
-            .filter_map(|slot| self.stacks.get(slot as usize));
-        let oldest = held
-            .map(|stack| stack.lent_at.elapsed())
-            .max()
-            .unwrap_or_default();
-        ConsumerStats {
-            id: peer.id,
-            tag: peer.tag,
-            pid: peer.pid,
-            n_held: self.ledger.n_held(peer.bit),
-            n_undelivered: (peer.n_on_the_way() + waiting) as u32,
-            n_lent: peer.n_lent,
-            n_skipped: peer.n_skipped,
-            longest_hold: peer.longest_hold.max(oldest),
-            is_outcast: !peer.is_member(),
-        }
     }
 }
 
