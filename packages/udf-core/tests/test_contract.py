@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import cloudpickle
 import numpy as np
@@ -703,3 +704,34 @@ def test_any_number_of_axes(context: Context, sig_dims: int) -> None:
     nav = tuple(range(5 - sig_dims))
     assert np.array_equal(a["sum"].data, data.sum(axis=nav))
     assert np.array_equal(b["sum"].data, data.sum(axis=tuple(range(5 - sig_dims, 5))))
+
+
+class FactorUDF(UDF):
+    def get_result_buffers(self):
+        return {
+            "factor": self.buffer("nav", dtype="i8"),
+            "last": self.buffer("single", dtype="i8", use="result_only"),
+        }
+
+    def process_frame(self, frame):
+        until = time.perf_counter() + 0.003
+        while time.perf_counter() < until:
+            pass
+        self.results.factor[:] = self.params.factor
+
+    def get_results(self):
+        return {"last": np.array([self.params.factor])}
+
+
+def test_changed_parameters_reach_every_worker(context: Context) -> None:
+    dataset = context.load("memory", np.zeros((20, 20, 2, 2), "u1"), chunk_items=4)
+    results = context.run_udf_iter(dataset, FactorUDF(factor=1))
+    next(results)
+    results.update_parameters_experimental([{"factor": 5}])
+    with pytest.raises(ValueError, match="2 sets of parameters for 1"):
+        results.update_parameters_experimental([{}, {}])
+    *_, last = results
+    factors = last.buffers[0]["factor"].data
+    assert set(np.unique(factors)) == {1, 5}
+    assert factors[0, 0] == 1
+    assert last.buffers[0]["last"].data[0] == 5

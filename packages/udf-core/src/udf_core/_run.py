@@ -161,6 +161,9 @@ class Run:
                 if self.n_commits > seen:
                     seen = self.n_commits
                     yield work.merger.results()
+            # It may have failed while the consumer held the last state.
+            if self._error is not None:
+                raise self._error
         except BaseException as error:
             for event in self.events:
                 error.add_note(str(event))
