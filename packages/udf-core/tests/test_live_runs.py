@@ -137,6 +137,17 @@ def test_early_end_raises_and_keeps_what_was_there(local, data, paced, status, e
     assert feed.closed
 
 
+def test_failure_behind_the_last_state_is_raised_too(threads: Context, data, paced) -> None:
+    feed, dataset = paced(data)
+    feed.push(0, 10)
+    results = threads.run_udf_iter(dataset, SumUDF())
+    next(results)
+    feed.end("aborted", n_items=10)
+    feed.wait_until(lambda: results.run.verdict is not None)
+    with pytest.raises(UDFRunCancelled):
+        list(results)
+
+
 def test_leaving_early_leaves_the_acquisition(local: Context, data, paced) -> None:
     feed, dataset = paced(data)
     feed.push(0, 5)
