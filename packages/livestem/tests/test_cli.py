@@ -166,6 +166,18 @@ def test_run_repeats_into_numbered_folders(run: Run, detector: Any, tmp_path: Pa
     assert np.array_equal(sums[1], second.sum(axis=0))
 
 
+def test_bad_scan_does_not_end_a_session(run: Run, detector: Any, tmp_path: Path) -> None:
+    good = frames(12)
+    detector(frames(10), good)
+
+    result = run("run", "fake://d", "--scan", "3x4", "--repeat", "2", "--out", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "announced 10" in one_line(result)
+    arrays, _ = read_results(tmp_path / "scan-0002" / "results.npz")
+    assert np.array_equal(arrays["sum.intensity"], good.sum(axis=0))
+
+
 def test_run_arms_and_triggers_on_request(run: Run, detector: Any, tmp_path: Path) -> None:
     connection = detector(frames(12))
 
@@ -205,8 +217,7 @@ def test_empty_scan_is_a_usage_error(run: Run) -> None:
     result = run("run", "merlin://127.0.0.1", "--scan", "0x5")
 
     assert result.exit_code == 2
-    assert "'0x5' has no positions" in result.output
-    assert "Traceback" not in result.output
+    assert "'0x5' has no positions" in one_line(result)
 
 
 def test_unknown_udf_lists_those_that_exist(run: Run) -> None:

@@ -272,6 +272,18 @@ def test_ctrl_c_ends_the_demo_with_its_simulator(tmp_path: Path, start: Any) -> 
     until(lambda: not any(is_alive(child) for child in family), "the end of the simulator")
 
 
+def test_killed_demo_takes_its_simulator_along(tmp_path: Path, start: Any) -> None:
+    command = start("demo", "--out", str(tmp_path), "--scan", "24x24", "--frame", "64x64", "--rate", "20")
+    until(lambda: len(descendants(command.pid)) > 0, "the simulator")
+    family = descendants(command.pid)
+    (simulated,) = family
+    until(lambda: b"_child_main" in Path(f"/proc/{simulated}/cmdline").read_bytes(), "its command line")
+
+    command.kill()
+
+    until(lambda: not any(is_alive(child) for child in family), "the end of the simulator")
+
+
 def test_generate_makes_the_same_scan_for_the_same_seed(tmp_path: Path) -> None:
     options = ("--scan", "4x5", "--frame", "32x32", "--electrons", "300")
     for name in ("one.npy", "two.npy"):

@@ -55,7 +55,7 @@ class SimulatorProcess:
         self._ended = False
         # A session of its own: Ctrl-C in the terminal is for us, and we end the simulator.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "livestem", "simulate", name, *arguments],
+            [sys.executable, "-m", "livestem._child_main", "simulate", name, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from arraystream import PluginError, PluginInfo, list_plugins, load_plugin
 from livestem._spec import accepted_parameters
+
+_IMPLEMENTS = re.compile(r"\s*\(implements [^)]*\)")
 
 
 def print_catalogue(
@@ -68,8 +71,8 @@ def first_line(thing: Any) -> str:
     thing
         A class, function or object.
     """
-    text = inspect.getdoc(thing) or ""
-    return text.partition("\n")[0].strip()
+    line = (inspect.getdoc(thing) or "").partition("\n")[0].strip()
+    return _IMPLEMENTS.sub("", line).replace("`", "")
 
 
 def parameters_text(factory: Any) -> str:

@@ -13,6 +13,7 @@ from arraystream import ConnectionFailed, PluginError, StreamError
 
 DEBUG = "livestem.debug"
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -84,6 +85,9 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
     """
     try:
         yield
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "livestem"
+        raise Failure(f"{error.format_message()} (see {command} --help)", EXIT_USAGE) from error
     except (click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except KeyboardInterrupt:

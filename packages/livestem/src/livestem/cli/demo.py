@@ -21,8 +21,10 @@ from ._parameters import ScanShape
 from .generate import simulated_scan, write_scan
 
 if TYPE_CHECKING:
+    from livestem._acquisition import Acquisition
+    from livestem._context import LiveContext
     from livestem._known_answer import Comparison
-    from livestem._live_run import Outcome
+    from livestem._live_run import Job, Outcome
     from livestem._simulator_process import SimulatorProcess
     from udf_4dstem.specimen import SimulatedScan
 
@@ -133,63 +135,36 @@ def _scan(
     """Connect, arm, trigger, process, write; say how it went."""
     from livestem._context import LiveContext
     from livestem._figures import Meter
-    from livestem._live_run import Job, process_scan, warm_up
+    from livestem._live_run import process_scan, warm_up
     from livestem._preview import Preview
-    from livestem._results import Scales, write_results
-    from livestem._software_trigger import SoftwareTrigger
-    from livestem.views import Calibration
+    from livestem._results import write_results
 
     from ._display import ScanDisplay
     from ._summary import print_summary
     from .run import describe
 
     specs = _algorithms(simulated)
-    ports = simulator.ports
-    url = f"merlin://127.0.0.1:{ports['data']}"
+    url = f"merlin://127.0.0.1:{simulator.ports['data']}"
     console.print(
         f"[bold]detector[/]   simulated MerlinEM, process {simulator.pid}: commands on port "
-        f"{ports['commands']}, data on port {ports['data']}",
+        f"{simulator.ports['commands']}, data on port {simulator.ports['data']}",
         soft_wrap=True,
     )
-    mrad = 1e3 * simulated.pixel_per_m * simulated.optics.wavelength_m
-    scales = Scales(Calibration.from_metres(simulated.step_m), Calibration((mrad, mrad), "mrad"))
+    out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         context = stack.enter_context(LiveContext.make_with(executor))
-        builder = context.make_connection("merlin")
-        connection = stack.enter_context(
-            builder.open(
-                data_host="127.0.0.1",
-                data_port=ports["data"],
-                api_port=ports["commands"],
-                timeout=OPEN_TIMEOUT_S,
-            )
-        )
-        controller = connection.get_active_controller(trigger_start="soft")
-
-        acquisition = context.make_acquisition(
-            connection,
-            nav_shape=simulated.scan_shape,
-            controller=controller,
-            hooks=SoftwareTrigger(controller),
-            timeout=FRAME_TIMEOUT_S,
-        )
-        job = Job(
-            [spec.build() for spec in specs],
-            [spec.label for spec in specs],
-            scales=scales,
-            executor=context.executor.name,
-            n_workers=context.executor.n_workers,
-        )
+        job = _job(context, simulated, specs)
         with console.status("[bold]workers[/]    loading their kernels"):
             warm_up(context, job.algorithms, simulated.sig_shape, simulated.dtype)
+        acquisition = _acquisition(context, simulator, simulated)
+        connection = stack.enter_context(acquisition.connection)
         meter = Meter(connection.statistics, strangers=(simulator.pid,))
-        out.mkdir(parents=True, exist_ok=True)
         preview = stack.enter_context(Preview(out / "preview.png")) if live else None
         with ScanDisplay(console, job, meter, "[bold]scan[/]    ", preview) as display:
             outcome = process_scan(context, acquisition, job, meter, display.show)
-        files = []
-        if outcome.snapshot is not None:
-            files = write_results(out, outcome.snapshot, describe(url, specs, acquisition, outcome))
+    files = []
+    if outcome.snapshot is not None:
+        files = write_results(out, outcome.snapshot, describe(url, specs, acquisition, outcome))
     print_summary(
         console,
         detector=f"simulated MerlinEM at {url}, {DEPTH} bit raw",
@@ -199,6 +174,41 @@ def _scan(
         folder=out,
     )
     return outcome
+
+
+def _job(context: LiveContext, simulated: SimulatedScan, specs: list[AlgorithmSpec]) -> Job:
+    from livestem._live_run import Job
+    from livestem._results import Scales
+    from livestem.views import Calibration
+
+    mrad = 1e3 * simulated.pixel_per_m * simulated.optics.wavelength_m
+    return Job(
+        [spec.build() for spec in specs],
+        [spec.label for spec in specs],
+        scales=Scales(Calibration.from_metres(simulated.step_m), Calibration((mrad, mrad), "mrad")),
+        executor=context.executor.name,
+        n_workers=context.executor.n_workers,
+    )
+
+
+def _acquisition(context: LiveContext, simulator: SimulatorProcess, simulated: SimulatedScan) -> Acquisition:
+    """Connect to the simulator, to be armed and triggered by the run."""
+    from livestem._software_trigger import SoftwareTrigger
+
+    connection = context.make_connection("merlin").open(
+        data_host="127.0.0.1",
+        data_port=simulator.ports["data"],
+        api_port=simulator.ports["commands"],
+        timeout=OPEN_TIMEOUT_S,
+    )
+    controller = connection.get_active_controller(trigger_start="soft")
+    return context.make_acquisition(
+        connection,
+        nav_shape=simulated.scan_shape,
+        controller=controller,
+        hooks=SoftwareTrigger(controller),
+        timeout=FRAME_TIMEOUT_S,
+    )
 
 
 def _fail(outcome: Outcome, out: Path) -> None:

@@ -16,9 +16,11 @@ import numpy.typing as npt
 from rich.console import Console
 
 from arraystream import Connection, ConnectionFailed, ConnectionStatistics, PendingAcquisition, PluginError
+from livestem._errors import AcquisitionTimeout
 from livestem._figures import Meter
 from livestem._nav_shape import NavShape, shape_text
 from livestem._spec import AlgorithmSpec, unique_labels
+from udf_core import Scan, ScanError
 
 from ._errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, debug_option, explain, no_server, unknown_name
 from ._parameters import Algorithm, Length, Region, ScanShape, Setting, read_region
@@ -143,15 +145,25 @@ def run(
     _check(wishes)
     algorithms = [_build(spec) for spec in wishes.specs]
     with _session(console, wishes, algorithms) as (context, connection):
-        number, counters = 0, ConnectionStatistics()
+        number, failed, counters = 0, False, ConnectionStatistics()
         while wishes.repeat == 0 or number < wishes.repeat:
             number += 1
             folder = wishes.out if wishes.repeat == 1 else wishes.out / f"scan-{number:04d}"
             meter = Meter(connection.statistics, since=counters)
-            outcome = _one_scan(console, wishes, context, connection, algorithms, folder, meter)
+            try:
+                outcome = _one_scan(console, wishes, context, connection, algorithms, folder, meter)
+                if outcome.error is not None:
+                    _fail(ctx, outcome, folder)
+            except (Failure, ScanError) as error:
+                failure = error if isinstance(error, Failure) else Failure(explain(error))
+                if wishes.repeat == 1 or failure.exit_code == EXIT_INTERRUPTED:
+                    raise
+                # One bad scan must not end the session.
+                failed = True
+                failure.show()
             counters = meter.last
-            if outcome.error is not None:
-                _leave(ctx, outcome, folder)
+        if failed:
+            raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def _check(wishes: _Wishes) -> None:
@@ -233,7 +245,6 @@ def _one_scan(
 
 def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connection) -> Acquisition:
     from livestem._software_trigger import SoftwareTrigger
-    from udf_core import Scan
 
     scan = None if not wishes.offset or wishes.scan is None else Scan(wishes.scan, offset=wishes.offset)
     nav_shape = None if scan is not None else wishes.scan
@@ -249,7 +260,7 @@ def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connect
         )
     pending = connection.wait_for_acquisition(wishes.timeout)
     if pending is None:
-        raise Failure(
+        raise AcquisitionTimeout(
             f"{wishes.url}: no scan began within {wishes.timeout:g} s; "
             "arm the detector, or pass --arm to have it armed"
         )
@@ -319,8 +330,8 @@ def describe(
     }
 
 
-def _leave(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
-    """End with what went wrong, and say that partial results are there."""
+def _fail(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
+    """Say what went wrong, and that partial results are there."""
     from ._errors import DEBUG
 
     kept = ""
