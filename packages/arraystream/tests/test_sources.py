@@ -81,7 +81,7 @@ def test_a_shortened_npy_file_is_noticed(tmp_path):
 def test_raw(tmp_path):
     path = tmp_path / "data.raw"
     path.write_bytes(b"head" + DATA.tobytes())
-    source = open_raw(path, ">i2", sig_shape=(5, 6), nav_shape=(3, 4), offset=4)
+    source = open_raw(path, ">i2", item_shape=(5, 6), index_shape=(3, 4), offset=4)
     assert np.array_equal(read_all(source), DATA)
     assert open_raw(str(path), ">i2", (5, 6), offset=4).index_shape == ()
 
@@ -90,7 +90,7 @@ def test_raw_with_headers_between_items(tmp_path):
     path = tmp_path / "data.raw"
     items = DATA.reshape(12, 5, 6)
     path.write_bytes(b"".join(b"header" + item.tobytes() for item in items))
-    source = open_raw(path, ">i2", (5, 6), offset=6, gap_bytes=6, nav_shape=(3, 4))
+    source = open_raw(path, ">i2", (5, 6), offset=6, gap_bytes=6, index_shape=(3, 4))
     assert np.array_equal(read_all(source, 5), DATA)
 
 
@@ -102,8 +102,8 @@ def test_what_does_not_fit_the_file_is_an_error_at_once(tmp_path):
     assert open_raw(path, "u1", (8, 12), n_items=1).n_items == 1
     with pytest.raises(TruncatedStream, match="n_items is 2, the file has 1"):
         open_raw(path, "u1", (8, 12), n_items=2)
-    with pytest.raises(TruncatedStream, match=r"nav_shape \(3, 9\) needs 27 items, the file has 25"):
-        open_raw(path, "u1", (2, 2), nav_shape=(3, 9))
+    with pytest.raises(TruncatedStream, match=r"index_shape \(3, 9\) needs 27 items, it has 25"):
+        open_raw(path, "u1", (2, 2), index_shape=(3, 9))
     with pytest.raises(FileNotFoundError):
         open_raw(tmp_path / "none", "u1", (2, 2))
 
@@ -111,8 +111,6 @@ def test_what_does_not_fit_the_file_is_an_error_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Give the shape"),
-        ({"item_shape": (2,), "sig_shape": (2,)}, "once"),
         ({"item_shape": (0, 2)}, "no bytes"),
         ({"item_shape": (-1, -2)}, "no bytes"),
         ({"item_shape": (2,), "offset": -1}, "negative"),

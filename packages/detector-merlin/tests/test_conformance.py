@@ -93,10 +93,3 @@ class TestMerlinFeed(FeedConformance):
             yield open_feed
             for feed in feeds:
                 feed.close()
-
-    def test_settling_nothing_says_whether_the_member_lives(self, open_feed: Callable[[], Feed]) -> None:
-        # The member must be held: one that nobody has any more has left the feed.
-        feed = open_feed()
-        member = feed.join()
-        assert feed.settle(member.number, [])
-        member.close()

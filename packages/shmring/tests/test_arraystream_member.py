@@ -14,7 +14,7 @@ needs_arraystream = pytest.mark.skipif(
 
 
 def member(fd, number):
-    from shmring._arraystream import RingMember
+    from shmring.member import RingMember
 
     return RingMember(fd, number)
 
@@ -51,7 +51,7 @@ def test_member_brings_chunks_and_the_end(ring, wait_until):
 @needs_arraystream
 def test_ticket_is_redeemed(ring):
     from arraystream import StreamError, Ticket
-    from shmring._arraystream import transport
+    from shmring.member import transport
 
     number, fd = ring.attach(1)
     redeemed = transport.redeem(Ticket(transport="shm", member=number, info=b"", fds=(fd,)))

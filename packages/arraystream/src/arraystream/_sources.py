@@ -81,10 +81,9 @@ class ArraySource:
 def open_raw(
     path: str | os.PathLike[str],
     dtype: npt.DTypeLike,
-    item_shape: tuple[int, ...] | None = None,
+    item_shape: tuple[int, ...],
     *,
-    sig_shape: tuple[int, ...] | None = None,
-    nav_shape: tuple[int, ...] | None = None,
+    index_shape: tuple[int, ...] = (),
     offset: int = 0,
     gap_bytes: int = 0,
     n_items: int | None = None,
@@ -97,9 +96,9 @@ def open_raw(
         The file.  It must not be shortened while it is open.
     dtype
         Stored type with its byte order, e.g. ``">u2"``.
-    item_shape, sig_shape
-        Shape of one item; two names for the same thing, give one.
-    nav_shape
+    item_shape
+        Shape of one item.
+    index_shape
         The index space, if known.
     offset
         Bytes in front of the first item.
@@ -111,23 +110,20 @@ def open_raw(
     Raises
     ------
     TruncatedStream
-        If the file holds fewer items than `n_items` or `nav_shape` say, or ends within an item.
+        If the file holds fewer items than `n_items` or `index_shape` say, or ends within an item.
     """
-    shape = item_shape if item_shape is not None else sig_shape
-    if shape is None or (item_shape is not None and sig_shape is not None):
-        raise ValueError("Give the shape of an item, as item_shape or as sig_shape, once.")
     if offset < 0 or gap_bytes < 0:
         raise ValueError(f"offset is {offset}, gap_bytes is {gap_bytes}; neither may be negative.")
-    stored, item_shape = np.dtype(dtype), tuple(int(extent) for extent in shape)
+    stored, item_shape = np.dtype(dtype), tuple(int(extent) for extent in item_shape)
     item_bytes = math.prod(item_shape) * stored.itemsize
     if item_bytes <= 0 or min(item_shape, default=1) < 0:
         raise ValueError(f"An item of shape {item_shape} has no bytes; correct item_shape.")
     n_items = _count_items(Path(path), offset, item_bytes, gap_bytes, n_items)
-    index_shape = tuple(int(extent) for extent in nav_shape or ())
+    index_shape = tuple(int(extent) for extent in index_shape)
     if index_shape and math.prod(index_shape) > n_items:
         raise TruncatedStream(
-            f"{path}: nav_shape {index_shape} needs {math.prod(index_shape)} items, the file has {n_items}. "
-            "Correct nav_shape, dtype, item_shape or offset."
+            f"{path}: index_shape {index_shape} needs {math.prod(index_shape)} items, it has {n_items}. "
+            "Correct index_shape, dtype, item_shape or offset."
         )
     reader = FileReader(path, offset, item_bytes + gap_bytes, item_bytes)
     return _source(stored, item_shape, reader, n_items, index_shape, name=os.fspath(path))
@@ -169,7 +165,7 @@ def open_npy(path: str | os.PathLike[str], sig_dims: int = 2) -> ArraySource:
     n_items = math.prod(index_shape)
     if n_items == 0:
         return open_memory(np.empty(shape, dtype), sig_dims)
-    return open_raw(path, dtype, item_shape, nav_shape=index_shape, offset=offset, n_items=n_items)
+    return open_raw(path, dtype, item_shape, index_shape=index_shape, offset=offset, n_items=n_items)
 
 
 def open_memory(array: npt.ArrayLike, sig_dims: int = 2) -> ArraySource:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from arraystream import FeedVerdict, ItemDescriptor, StateError, Ticket
-from shmring._arraystream import RingMember
+from shmring.member import RingMember
 
 from ._acquisition import MerlinAcquisition
 from ._merlin import Receiver

@@ -1,5 +1,14 @@
 """The executor of user-defined functions (UDFs) over array streams, the same live and offline."""
 
+# "arraystream" is also the name of an unrelated project: say so rather than fail obscurely.
+try:
+    from arraystream import PROTOCOL_VERSION as _PROTOCOL_VERSION  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "This needs arraystream-protocol, but found another 'arraystream', or none. Run: "
+        "pip uninstall arraystream && pip install --force-reinstall arraystream-protocol"
+    ) from error
+
 from ._buffer import AuxBuffer, BufferWrapper, MaskedResult
 from ._context import AsyncResultGenerator, Context, ResultGenerator
 from ._dataset import SourceDataSet, StreamDataset

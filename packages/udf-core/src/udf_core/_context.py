@@ -147,7 +147,7 @@ class Context:
             ``"raw"``, ``"npy"``, ``"memory"``, ``"mib"`` or another name in the entry-point group
             ``arraystream.sources``.
         *args, **kwargs
-            For the source.
+            For the source; ``"raw"`` takes ``path, dtype, sig_shape``.
         nav_shape, scan, sync_offset, chunk_items
             See `SourceDataSet`.
 
@@ -160,6 +160,8 @@ class Context:
         """
         if filetype == "memory" and "data" in kwargs:
             args = (kwargs.pop("data"), *args)
+        if filetype == "raw" and "sig_shape" in kwargs:  # the stream's word for it is another
+            kwargs["item_shape"] = tuple(kwargs.pop("sig_shape"))
         source = load_plugin("arraystream.sources", filetype)(*args, **kwargs)
         if not hasattr(source, "descriptor"):
             raise TypeError(f"{filetype!r} opens a live connection, not a file; see the livestem package")
