@@ -260,3 +260,31 @@ def test_consumer_of_a_dead_owner_says_so(start):
     with pytest.raises(shmring.RingClosed) as caught:
         consumer.recv(LONG)
     assert caught.value.owner_lost
+
+
+@pytest.mark.parametrize(
+    "ending", ["raise KeyboardInterrupt", "with consumer: sys.exit(3)", "consumer.close()"]
+)
+def test_worker_that_ends_early_has_done_nothing(ring, start, attach, ending):
+    """Its stacks are dropped with everything else, which is not the same as being done."""
+    number, fd = ring.attach()
+    for value in range(2):
+        with ring.reserve(LONG) as writer:
+            writer.commit(1, item_first=value)
+    worker = start(
+        f"""
+        import sys, shmring
+        sys.excepthook = lambda *error: None
+        consumer = shmring.Consumer(int(sys.argv[1]))
+        def work():
+            held = [consumer.recv(60) for _ in range(2)]
+            {ending}
+        work()
+        """,
+        fd,
+    )
+    os.close(fd)
+    worker.process.communicate(timeout=LONG)
+    _, heir = attach(ring)
+    assert [heir.recv(LONG).item_first for _ in range(2)] == [0, 1]
+    assert ring.take_events() == [shmring.ConsumerLeft(id=number, n_relent=2)]

@@ -1,6 +1,6 @@
 //! `Consumer`, `Stack`, `End`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use numpy::PyArray1;
@@ -25,15 +25,36 @@ impl PyConsumer {
     }
 }
 
+/// The consumers of this process, to be closed before the interpreter takes its objects apart.
+static OPEN: Mutex<Vec<Weak<Consumer>>> = Mutex::new(Vec::new());
+
+fn remember(consumer: &Arc<Consumer>) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|known| known.strong_count() > 0);
+    open.push(Arc::downgrade(consumer));
+}
+
+/// Close all consumers: run at exit, so that stacks which an interrupted worker still holds are not
+/// taken for done when the interpreter drops them.
+#[pyfunction]
+pub(crate) fn _close_consumers() {
+    let open = std::mem::take(&mut *OPEN.lock().unwrap_or_else(PoisonError::into_inner));
+    open.iter()
+        .filter_map(Weak::upgrade)
+        .for_each(|consumer| consumer.close());
+}
+
 #[pymethods]
 impl PyConsumer {
     #[new]
     fn new(py: Python<'_>, fd: i32) -> PyResult<Self> {
         let fd = take_socket(fd)?;
         let consumer = py.detach(|| Consumer::from_fd(fd)).or_py(py)?;
+        let consumer = Arc::new(consumer);
+        remember(&consumer);
         Ok(Self {
             id: consumer.id(),
-            open: Mutex::new(Some(Arc::new(consumer))),
+            open: Mutex::new(Some(consumer)),
         })
     }
 

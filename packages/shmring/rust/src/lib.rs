@@ -21,7 +21,10 @@ mod _shmring {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add("LAYOUT_VERSION", shmring_core::LAYOUT_VERSION)
+        module.add("LAYOUT_VERSION", shmring_core::LAYOUT_VERSION)?;
+        let close = wrap_pyfunction!(super::consumer::_close_consumers, module)?;
+        module.py().import("atexit")?.call_method1("register", (close,))?;
+        Ok(())
     }
 }
 

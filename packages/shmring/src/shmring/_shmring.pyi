@@ -289,7 +289,9 @@ class Consumer:
     def close(self) -> None:
         """Leave the ring; unsettled stacks go to others.
 
-        Arrays of stacks stay valid, and their slots are not written before they are gone.  Idempotent.
+        Arrays of stacks stay valid, and their slots are not written before they are gone.  A stack
+        released from now on does not count as done.  Also happens at the exit of the interpreter.
+        Idempotent.
         """
 
     def __enter__(self) -> Self: ...
@@ -302,8 +304,9 @@ class Consumer:
 class Stack:
     """A stack that is lent to this consumer; from `Consumer.recv`.
 
-    The slot goes back when the stack was released or lost *and* no array looks at it any more.  As a
-    context manager it insists on that at the end of the block.
+    The slot goes back when the stack was released or lost *and* no array looks at it any more.  The stack
+    then counts as done, unless the consumer was closed before.  As a context manager it insists, at the
+    end of the block, that no array is left.
     """
 
     @property

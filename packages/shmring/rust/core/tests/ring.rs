@@ -538,3 +538,25 @@ fn many_threads_lose_nothing() {
     assert_eq!(seen, (0..N).collect::<Vec<_>>());
     all_free(&ring);
 }
+
+#[test]
+fn lease_dropped_after_closing_is_not_done() {
+    for settle_first in [false, true] {
+        let ring = ring(4);
+        let (id, fd) = ring.attach(TAG).unwrap();
+        let consumer = open(&ring, (id, fd));
+        (0..2).for_each(|item| commit(&ring, item));
+        let (first, second) = (stack(&consumer), stack(&consumer));
+        assert!(!settle_first || ring.settle(id, &[first.lease()]));
+        consumer.close();
+        drop((first, second));
+        let other = join(&ring);
+        let expected: &[u64] = if settle_first { &[1] } else { &[0, 1] };
+        for item in expected {
+            let again = stack(&other);
+            assert_eq!((again.item_first(), again.attempt()), (*item, 1));
+        }
+        assert!(other.recv(Duration::ZERO).unwrap().is_none());
+        all_free(&ring);
+    }
+}

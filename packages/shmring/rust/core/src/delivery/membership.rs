@@ -99,8 +99,13 @@ impl State {
 
     /// A consumer closed its end but may still look at slots.
     pub(crate) fn leave(&mut self, id: u32) {
+        // What it returned before is done.
+        self.collect();
+        self.put_out_leaving(id);
+    }
+
+    pub(super) fn put_out_leaving(&mut self, id: u32) {
         if self.peer(id).is_some_and(|peer| peer.is_member()) {
-            self.collect();
             let n_relent = self.cast_out(id, Status::Outcast, true);
             self.report(RingEvent::Left { id, n_relent });
         }
