@@ -33,6 +33,7 @@ WORKS = {
     "libertem": ["none", "sum", "mask", "masks4", "com"],
 }
 PATIENCE_S = 240.0
+SLOW_FRAMES, SLOW_RATE = 1024, 1000.0
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,13 @@ class Contestant:
 
 
 def contestants(
-    pixels: PixelFormat, stream: Path, n_frames: int, systems: list[str], executor: str
+    pixels: PixelFormat, stream: Path, n_frames: int, works: dict[str, list[str]], executor: str
 ) -> list[Contestant]:
-    """Start every system on one pixel format."""
+    """Start the given systems on one pixel format, one process for each kind of work."""
     return [
         Contestant(system, work, pixels, stream, n_frames, executor)
-        for system in systems
-        for work in WORKS[system]
+        for system, of_system in works.items()
+        for work in of_system
     ]
 
 
@@ -147,11 +148,10 @@ def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[st
     with tempfile.TemporaryDirectory(prefix="livestem-bench-", dir=arguments.scratch) as folder:
         stream = Path(folder) / "stream.bin"
         write_stream(stream, pixels, arguments.frames)
-        field = contestants(pixels, stream, arguments.frames, systems, arguments.executor)
-        slow_frames = 1024
-        slow = contestants(
-            pixels, stream, slow_frames, [s for s in systems if s in ("ours", "libertem")], arguments.executor
-        )
+        works = {system: WORKS[system] for system in systems}
+        field = contestants(pixels, stream, arguments.frames, works, arguments.executor)
+        slow_works = {s: ["sum"] for s in systems if s in ("ours", "libertem")}
+        slow = contestants(pixels, stream, SLOW_FRAMES, slow_works, arguments.executor)
         try:
             for one in field + slow:  # JIT compilation, first touch
                 one.sample()
@@ -165,7 +165,7 @@ def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[st
                         f"busy {last.busy:.0%} stolen {last.stolen:.0%}",
                         flush=True,
                     )
-            samples += [one.sample(rate=1000.0) for one in slow if one.work in ("sum", "com")]
+            samples += [one.sample(rate=SLOW_RATE) for _ in range(arguments.turns) for one in slow]
         finally:
             for one in field + slow:
                 one.close()

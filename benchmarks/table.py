@@ -68,8 +68,10 @@ def print_tables(samples: list[Sample]) -> None:
     print("\n## At 1,000 frames/s\n")
     print("| pixels | system | CPU µs/frame | first partial ms | last frame → result ms |")
     print("| --- | --- | ---: | ---: | ---: |")
-    for sample in slow:
+    for pixels, system, work in dict.fromkeys((s.pixels, s.system, s.work) for s in slow):
+        rows = [s for s in slow if (s.pixels, s.system, s.work) == (pixels, system, work)]
         print(
-            f"| {sample.pixels} | {LABELS[sample.system, sample.work]} | {cell(sample.cpu_us_per_frame)} "
-            f"| {cell(sample.first_partial_ms)} | {cell(sample.latency_ms)} |"
+            f"| {pixels} | {LABELS[system, work]} | {cell(median(rows, lambda s: s.cpu_us_per_frame))} "
+            f"| {cell(median(rows, lambda s: s.first_partial_ms))} "
+            f"| {cell(median(rows, lambda s: s.latency_ms))} |"
         )
