@@ -107,6 +107,7 @@ def test_slot_returned_twice(ring, impostor, attach, wait_until):
 
 @pytest.mark.parametrize("token", [99, (1 << 32) + 99, 2 << 32, (1 << 64) - 1])
 def test_slot_returned_that_was_never_lent(ring, impostor, attach, wait_until, token):
+    impostor.write(TX_HEAD, 1)
     impostor.give_back(token)
     expect_banished(ring, attach, wait_until, impostor)
 
