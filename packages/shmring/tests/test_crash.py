@@ -196,6 +196,13 @@ os.close(fd)
 """
 
 
+SENT = """
+while not any(consumer.n_held == 2 for consumer in ring.stats().consumers):
+    pass
+print("sent", flush=True)
+"""
+
+
 def owned_elsewhere(start, tail):
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -205,7 +212,8 @@ def owned_elsewhere(start, tail):
 
 
 def test_killed_owner_is_noticed_after_draining(start):
-    owner, consumer = owned_elsewhere(start, "input()")
+    owner, consumer = owned_elsewhere(start, SENT + "input()")
+    assert owner.line() == "sent"
     held = consumer.recv(LONG)
     owner.kill()
     assert consumer.recv(LONG).array.tolist() == [2]
@@ -242,7 +250,8 @@ os.wait()
 
 
 def test_owner_that_exits_without_closing_has_closed(start):
-    owner, consumer = owned_elsewhere(start, "")
+    owner, consumer = owned_elsewhere(start, SENT)
+    assert owner.line() == "sent"
     stacks = [consumer.recv(LONG) for _ in range(2)]
     with pytest.raises(shmring.RingClosed):
         consumer.recv(LONG)
