@@ -214,7 +214,10 @@ def test_ctrl_c_writes_what_is_there_and_leaves_no_process(
             ),
             *("--executor", executor, "--workers", "2", "--out", str(out)),
         )
-        until((out / "preview.png").exists, "the first partial results")
+        until(
+            lambda: (out / "preview.png").exists() or command.poll() is not None, "the first partial results"
+        )
+        assert command.poll() is None, command.communicate()
         family = descendants(command.pid)
 
         # As the terminal does it: the whole foreground group gets it.

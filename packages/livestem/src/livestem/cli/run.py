@@ -342,4 +342,4 @@ def _fail(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
     assert outcome.error is not None
     if ctx.find_root().meta.get(DEBUG):
         raise outcome.error
-    raise Failure(f"{explain(outcome.error)}{kept}", EXIT_FAILED)
+    raise Failure(f"{explain(outcome.error).rstrip('.')}{kept}", EXIT_FAILED)
