@@ -78,10 +78,17 @@ def test_wheel_installs_alone_and_passes_its_own_tests(
     run([python, "-c", f"import {package.replace('-', '_')}"], tmp_path)
 
     run([*install, *TEST_TOOLS], tmp_path)
-    tests = tmp_path / "tests"
-    shutil.copytree(ROOT / "packages" / package / "tests", tests)
+    # Tests read READMEs, guides and the specification, never the sources.
+    repository = tmp_path / "repository"
+    papers = repository / "packages" / package
+    hidden = shutil.ignore_patterns("src", "rust", "__pycache__", "pyproject.toml")
+    shutil.copytree(ROOT / "packages" / package, papers, ignore=hidden)
+    for folder in ("docs", "examples"):
+        shutil.copytree(ROOT / folder, repository / folder, ignore=hidden)
+    shutil.copy(ROOT / "README.md", repository)
+    pytest_command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
     output = run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", str(tests)],
+        [*pytest_command, str(papers / "tests")],
         tmp_path,
         PATH=f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
         LIVESTEM_TEST_DATA=os.environ.get("LIVESTEM_TEST_DATA", str(ROOT.parent / "shared" / "data")),
