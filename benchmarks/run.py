@@ -30,7 +30,7 @@ WORKS = {
     "bare": ["none"],
     "ours": ["none", "sum", "mask", "masks4", "com"],
     "numpy_loop": ["sum"],
-    "libertem": ["none", "sum", "mask", "masks4", "com"],
+    "peer": ["none", "sum", "mask", "masks4", "com"],
 }
 PATIENCE_S = 240.0
 SLOW_FRAMES, SLOW_RATE = 1024, 1000.0
@@ -66,7 +66,7 @@ class Contestant:
         sizes = [str(n_frames), str(pixels.message_bytes)]
         self._sender = self._spawn([sys.executable, str(HERE / "sender.py"), str(stream), *sizes])
         port = self._line(self._sender)
-        python = PEER_PYTHON if system == "libertem" else sys.executable
+        python = PEER_PYTHON if system == "peer" else sys.executable
         assert python is not None
         arguments = ["--port", port, "--pixels", pixels.name, "--n-frames", str(n_frames)]
         arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, "--executor", executor]
@@ -150,7 +150,7 @@ def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[st
         write_stream(stream, pixels, arguments.frames)
         works = {system: WORKS[system] for system in systems}
         field = contestants(pixels, stream, arguments.frames, works, arguments.executor)
-        slow_works = {s: ["sum"] for s in systems if s in ("ours", "libertem")}
+        slow_works = {s: ["sum"] for s in systems if s in ("ours", "peer")}
         slow = contestants(pixels, stream, SLOW_FRAMES, slow_works, arguments.executor)
         try:
             for one in field + slow:  # JIT compilation, first touch
@@ -184,9 +184,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for all samples")
     arguments = parser.parse_args()
     systems = list(arguments.systems)
-    if "libertem" in systems and not PEER_PYTHON:
+    if "peer" in systems and not PEER_PYTHON:
         print("LIVESTEM_LIBERTEM_PYTHON is not set: measuring without LiberTEM-live", file=sys.stderr)
-        systems.remove("libertem")
+        systems.remove("peer")
     samples = [sample for name in arguments.formats for sample in measure(FORMATS[name], arguments, systems)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / time.strftime("%Y-%m-%dT%H%M%S.json")

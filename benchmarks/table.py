@@ -17,11 +17,11 @@ LABELS = {
     ("ours", "masks4"): "ours, four masks",
     ("ours", "com"): "ours, CoM",
     ("numpy_loop", "sum"): "Python loop, sum",
-    ("libertem", "none"): "LiberTEM-live, no-op",
-    ("libertem", "sum"): "LiberTEM-live, sum",
-    ("libertem", "mask"): "LiberTEM-live, ring mask",
-    ("libertem", "masks4"): "LiberTEM-live, four masks",
-    ("libertem", "com"): "LiberTEM-live, CoM",
+    ("peer", "none"): "LiberTEM-live, no-op",
+    ("peer", "sum"): "LiberTEM-live, sum",
+    ("peer", "mask"): "LiberTEM-live, ring mask",
+    ("peer", "masks4"): "LiberTEM-live, four masks",
+    ("peer", "com"): "LiberTEM-live, CoM",
 }
 
 
@@ -50,7 +50,7 @@ def print_tables(samples: list[Sample]) -> None:
             rows = [s for s in full if (s.pixels, s.system, s.work) == (pixels, system, work)]
             if not rows:
                 continue
-            peer = [s for s in full if (s.pixels, s.system, s.work) == (pixels, "libertem", work)]
+            peer = [s for s in full if (s.pixels, s.system, s.work) == (pixels, "peer", work)]
             cpu = median(rows, lambda s: s.cpu_us_per_frame)
             peer_cpu = median(peer, lambda s: s.cpu_us_per_frame) if system == "ours" else None
             ratio = peer_cpu / cpu if peer_cpu and cpu else None
