@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from livestem._figures import Meter
-from livestem._live_run import Job
+from livestem._live_run import Job, Outcome
 from livestem._preview import Preview
 
 REFRESHES_PER_S = 8
@@ -59,6 +60,7 @@ class ScanDisplay:
         self._job = job
         self._preview = preview
         self._title = title
+        self._looked_s = 0.0
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -83,13 +85,31 @@ class ScanDisplay:
         part
             What ``run_udf_iter`` yields.
         """
+        # Looking at a partial result costs more than merging it: no more often than it can be seen.
+        now = time.monotonic()
+        if now - self._looked_s < 1 / REFRESHES_PER_S:
+            return
+        self._looked_s = now
         valid = part.damage.data
         n_wanted = valid.size if self._job.roi is None else int(np.count_nonzero(self._job.roi))
-        self._progress.update(
-            self._task, description=self._title, total=n_wanted, completed=int(np.count_nonzero(valid))
-        )
+        self._move(int(np.count_nonzero(valid)), n_wanted)
         if self._preview is not None and self._preview.is_due:
             self._preview.show(self._job.snapshot(part))
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Show how far the scan came.
+
+        Parameters
+        ----------
+        outcome
+            Of the run.
+        """
+        self._move(outcome.figures.n_frames, outcome.figures.n_frames_expected)
+        if self._preview is not None and outcome.snapshot is not None:
+            self._preview.show(outcome.snapshot)
+
+    def _move(self, n_done: int, n_wanted: int) -> None:
+        self._progress.update(self._task, description=self._title, total=n_wanted or None, completed=n_done)
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)

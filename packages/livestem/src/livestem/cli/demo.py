@@ -162,6 +162,7 @@ def _scan(
         preview = stack.enter_context(Preview(out / "preview.png")) if live else None
         with ScanDisplay(console, job, meter, "[bold]scan[/]    ", preview) as display:
             outcome = process_scan(context, acquisition, job, meter, display.show)
+            display.conclude(outcome)
     files = []
     if outcome.snapshot is not None:
         files = write_results(out, outcome.snapshot, describe(url, specs, acquisition, outcome))

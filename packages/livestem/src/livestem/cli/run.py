@@ -234,6 +234,7 @@ def _one_scan(
         preview = stack.enter_context(Preview(folder / "preview.png")) if wishes.live else None
         display = stack.enter_context(ScanDisplay(console, job, meter, f"scan {scan_text}", preview))
         outcome = process_scan(context, acquisition, job, meter, display.show)
+        display.conclude(outcome)
     files = []
     if outcome.snapshot is not None:
         files = write_results(
