@@ -63,12 +63,21 @@ class Contestant:
         self, system: str, work: str, pixels: PixelFormat, stream: Path, n_frames: int, executor: str
     ) -> None:
         self.system, self.work, self.pixels, self.n_frames = system, work, pixels, n_frames
-        sizes = [str(n_frames), str(pixels.message_bytes)]
+        sizes = [str(n_frames), str(pixels.message_bytes), str(pixels.depth)]
         self._sender = self._spawn([sys.executable, str(HERE / "sender.py"), str(stream), *sizes])
-        port = self._line(self._sender)
+        port, control_port = self._line(self._sender).split()
         python = PEER_PYTHON if system == "peer" else sys.executable
         assert python is not None
-        arguments = ["--port", port, "--pixels", pixels.name, "--n-frames", str(n_frames)]
+        arguments = [
+            "--port",
+            port,
+            "--control-port",
+            control_port,
+            "--pixels",
+            pixels.name,
+            "--n-frames",
+            str(n_frames),
+        ]
         arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, "--executor", executor]
         self._receiver = self._spawn([python, str(HERE / "systems" / f"{system}.py"), *arguments])
         if self._line(self._receiver) != "ready":

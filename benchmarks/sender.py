@@ -1,16 +1,19 @@
 """Send a recorded Merlin stream over TCP with sendfile, on request.
 
-Run as ``python sender.py STREAM FRAMES MESSAGE_BYTES``; prints its port, waits for one client, then for
-lines on standard input: ``go RATE`` sends one acquisition (RATE frames/s, 0 = as fast as it goes) and
-prints when its first and last byte were handed to the kernel.  The same program feeds every system.
+Run as ``python sender.py STREAM FRAMES MESSAGE_BYTES DEPTH``; prints its data and control ports, waits for
+one client, then for lines on standard input: ``go RATE`` sends one acquisition (RATE frames/s, 0 = as fast
+as it goes) and prints when its first and last byte were handed to the kernel.  The same program feeds every
+system.  The control port only answers what LiberTEM-live asks before it receives.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
+import threading
 import time
 
 HEADER_BYTES = 15 + 2048
@@ -33,12 +36,26 @@ def send_paced(sock: socket.socket, fd: int, n_frames: int, message_bytes: int, 
         time.sleep(SLICE_S)
 
 
+def answer_questions(listener: socket.socket, variables: dict[str, str]) -> None:
+    """Answer ``GET`` requests on the control port, one client after the other."""
+    while True:
+        client, _ = listener.accept()
+        with client:
+            while request := client.recv(4096):
+                for name in re.findall(rb"GET,(\w+)", request):
+                    body = f",GET,{name.decode()},{variables.get(name.decode(), '0')},0"
+                    client.sendall(f"MPX,{len(body):010}{body}".encode())
+
+
 def main() -> None:
     """Serve one client."""
     path, n_frames, message_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     fd = os.open(path, os.O_RDONLY)
     listener = socket.create_server(("127.0.0.1", 0))
-    print(listener.getsockname()[1], flush=True)
+    control = socket.create_server(("127.0.0.1", 0))
+    variables = {"IMAGEX": "256", "IMAGEY": "256", "COUNTERDEPTH": sys.argv[4]}
+    threading.Thread(target=answer_questions, args=(control, variables), daemon=True).start()
+    print(listener.getsockname()[1], control.getsockname()[1], flush=True)
     client, _ = listener.accept()
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for line in sys.stdin:

@@ -42,7 +42,7 @@ def main() -> None:
     udf = udf_of(case.work)
     with LiveContext() as ctx:
         builder = ctx.make_connection("merlin")
-        with builder.open(data_host="127.0.0.1", data_port=case.port, api_port=1) as conn:
+        with builder.open(data_host="127.0.0.1", data_port=case.port, api_port=case.control_port) as conn:
 
             def receive() -> tuple[float, float | None]:
                 pending = conn.wait_for_acquisition(timeout=60)

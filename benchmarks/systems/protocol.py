@@ -20,6 +20,7 @@ class Case:
     """What a system is asked to do."""
 
     port: int
+    control_port: int
     pixels: str
     n_frames: int
     message_bytes: int
@@ -31,6 +32,7 @@ class Case:
         """Read the case from the command line."""
         parser = argparse.ArgumentParser()
         parser.add_argument("--port", type=int, required=True)
+        parser.add_argument("--control-port", type=int, required=True)
         parser.add_argument("--pixels", required=True)
         parser.add_argument("--n-frames", type=int, required=True)
         parser.add_argument("--message-bytes", type=int, required=True)
