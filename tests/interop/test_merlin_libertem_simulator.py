@@ -1,4 +1,4 @@
-"""LiberTEM-live's clients against our Merlin simulator, and our controller against its simulator.
+"""LiberTEM-live's clients against our Merlin simulator; our receiver and controller against its simulator.
 
 The peer runs in a subprocess with an interpreter of its own, named by LIVESTEM_LIBERTEM_PYTHON.
 """
@@ -25,6 +25,8 @@ from detector_merlin._controller import MerlinController
 from detector_merlin._encode import FrameFormat, Layout, encode_frames
 from detector_merlin._headers import AcquisitionHeader, FrameHeaders
 from detector_merlin._simulator import Faults, MerlinSimulator
+from livestem import LiveContext
+from udf_4dstem import SumSigUDF, SumUDF
 
 PEER = os.environ.get("LIVESTEM_LIBERTEM_PYTHON", "")
 pytestmark = pytest.mark.skipif(
@@ -218,6 +220,25 @@ def test_their_simulator_accepts_our_controller(
     assert bodies[0].startswith(b"HDR,")
     pixels = np.stack([np.frombuffer(body, ">u2", offset=384).reshape(256, 256) for body in bodies[1:]])
     assert_array_equal(pixels.reshape(recording[1].shape), recording[1])
+
+
+def test_their_simulator_feeds_our_receiver(
+    recording: tuple[Path, np.ndarray], their_simulator: tuple[int, int]
+) -> None:
+    data_port, control_port = their_simulator
+    scan = recording[1]
+    with (
+        LiveContext.make_with("threads") as ctx,
+        ctx.make_connection("merlin").open(data_host="127.0.0.1", data_port=data_port) as connection,
+        MerlinController("127.0.0.1", control_port, trigger_start="soft") as controller,
+    ):
+        controller.arm(n_items=64)
+        controller.trigger()
+        pending = connection.wait_for_acquisition(timeout=DEADLINE_S)
+        aq = ctx.make_acquisition(conn=connection, pending_aq=pending, nav_shape=(8, 8))
+        total, per_frame = ctx.run_udf(dataset=aq, udf=[SumUDF(), SumSigUDF()])
+    assert_array_equal(total["intensity"].data, scan.sum((0, 1)))
+    assert_array_equal(per_frame["intensity"].data, scan.sum((2, 3)))
 
 
 def test_their_simulator_answers_our_control_client(their_simulator: tuple[int, int]) -> None:
