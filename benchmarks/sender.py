@@ -18,6 +18,8 @@ import time
 
 HEADER_BYTES = 15 + 2048
 SLICE_S = 0.002
+ACCEPT_S = 120.0
+"""A receiver that has not connected by then never will: end instead of staying behind."""
 
 
 def send_range(sock: socket.socket, fd: int, start: int, stop: int) -> None:
@@ -56,7 +58,9 @@ def main() -> None:
     variables = {"IMAGEX": "256", "IMAGEY": "256", "COUNTERDEPTH": sys.argv[4]}
     threading.Thread(target=answer_questions, args=(control, variables), daemon=True).start()
     print(listener.getsockname()[1], control.getsockname()[1], flush=True)
+    listener.settimeout(ACCEPT_S)
     client, _ = listener.accept()
+    client.settimeout(None)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for line in sys.stdin:
         rate = float(line.split()[1])
