@@ -165,9 +165,9 @@ class Run:
             if self._error is not None:
                 raise self._error
         except BaseException as error:
+            self._close(None if isinstance(error, GeneratorExit) else error)
             for event in self.events:
                 error.add_note(str(event))
-            self._close(None if isinstance(error, GeneratorExit) else error)
             raise
         self._close(None)
         for event in self.events:
@@ -224,6 +224,7 @@ class Run:
                 self._crew.dismiss()
             if self._pump is not None:
                 self._pump.join(_JOIN_S)
+            self._note_last_losses()
             if self._merger is not None:
                 self._merger.finish()
                 self._reporter.end(self._progress())
@@ -305,6 +306,16 @@ class Run:
         lost = WorkerLost(event.worker, event.reason, work.crew.replace(event.worker))
         self.events.append(lost)
         _log.warning("%s", lost)
+
+    def _note_last_losses(self) -> None:
+        """Record workers whose death was posted behind the event that ended the run."""
+        while True:
+            try:
+                event = self._queue.get_nowait()
+            except Empty:
+                return
+            if isinstance(event, Gone):
+                self.events.append(WorkerLost(event.worker, event.reason, False))
 
     def _error_of(self, work: _Work, failure: Failure) -> BaseException:
         error = failure.error

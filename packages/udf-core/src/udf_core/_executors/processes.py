@@ -178,8 +178,9 @@ class _ProcessesCrew(Crew):
     def _hear(self, process: WorkerProcess, kind: str, value: Any) -> None:
         """Pass on what a process says; runs in its reader thread."""
         if kind == "gone":
-            if self._leaves(process):
-                self._post(Gone(process.number, value))
+            with self._changed:  # who waits for the worker to be gone finds its loss posted
+                if self._leaves(process):
+                    self._post(Gone(process.number, value))
         elif kind == "left":
             if value == self._job_number:
                 self._leaves(process)
