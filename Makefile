@@ -38,7 +38,7 @@ demo: build
 	$(HATCH) run demo
 
 interop: $(HATCH)
-	$(HATCH) run interop:python -c 'import libertem_live'
+	$(HATCH) run interop:ours
 
 test: build interop
 	$(HATCH) run lint
