@@ -160,11 +160,27 @@ def test_impossible_parameters_are_errors(params):
         CoMUDF.with_params(**params)
 
 
-def test_scan_and_frames_must_be_two_dimensional(run, counts):
+def test_frames_must_be_two_dimensional(run, counts):
     with pytest.raises(ValueError, match="two-dimensional"):
-        run(counts.reshape(30, 11, 13), CoMUDF())
+        run(counts, CoMUDF(), sig_dims=1)
+
+
+def test_data_must_be_real(run, counts):
     with pytest.raises(ValueError, match="real data"):
         run(counts.astype(np.complex64), CoMUDF())
+
+
+def test_repeats_of_a_scan_are_separate_fields(run, counts):
+    repeated = run(np.stack([counts, counts[::-1]]), CoMUDF())
+    for index, single in enumerate([run(counts, CoMUDF()), run(counts[::-1], CoMUDF())]):
+        for name in ("raw_com", "field", "divergence", "curl"):
+            np.testing.assert_array_equal(repeated[name].data[index], single[name].data)
+
+
+def test_a_line_scan_has_no_y(run, counts):
+    image, line = run(counts[:1], CoMUDF()), run(counts[0], CoMUDF())
+    for name in ("raw_com", "field", "divergence", "curl"):
+        np.testing.assert_array_equal(line[name].data, image[name].data[0])
 
 
 def test_a_subclass_adds_maps_of_its_own(run, counts):

@@ -51,8 +51,9 @@ class CoMUDF(UDF):
     ================ ============ ===============================================================
 
     All are float64.  Positions without data (outside the ROI, lost, not yet scanned) are NaN, and so are
-    derivatives there and beside them.  Partial results are made from the positions there are, with their
-    regression.
+    derivatives there and beside them.  The last two navigation axes are y and x, axes before them (repeats,
+    depths, times) are separate fields with one common regression; a line scan has no y.  Partial results are
+    made from the positions there are, with their regression.
 
     For a phase object and an aperture within the detector, the field is ``(1/2π) |P|² ⋆ ∇φ`` (in 1/length).
 
@@ -120,10 +121,10 @@ class CoMUDF(UDF):
     def get_result_buffers(self) -> dict[str, BufferWrapper]:
         """Declare the moments and all results."""
         shape = self.meta.dataset_shape
-        if shape.nav.dims != 2 or shape.sig.dims != 2:
+        if shape.sig.dims != 2:
             raise ValueError(
-                f"CoMUDF needs a two-dimensional scan of two-dimensional frames, not nav shape "
-                f"{shape.nav.to_tuple()} and sig shape {shape.sig.to_tuple()}"
+                f"CoMUDF needs two-dimensional frames, not frames of shape {shape.sig.to_tuple()}; say so "
+                f"with sig_dims or sig_shape when the data set is loaded"
             )
         if self.meta.input_dtype.kind == "c":
             raise ValueError("CoMUDF needs real data; apply it to the intensity |ψ|²")
@@ -221,8 +222,9 @@ class CoMUDF(UDF):
         return kernels.moments(tile) if spans is None else kernels.moments_of_spans(tile, *spans)
 
     def _moments_of_scan(self) -> npt.NDArray[np.float64]:
-        """Moments in the shape of the scan, NaN where there are none."""
+        """Moments in the shape of the scan, NaN where there are none; at least two axes (y, x)."""
         nav = self.meta.dataset_shape.nav.to_tuple()
+        nav = (1, *nav) if len(nav) == 1 else nav
         moments = self.results.raw_mask_result
         valid = self.meta.get_valid_nav_mask()
         if valid is not None:

@@ -1,6 +1,7 @@
 """From first moments to a vector field: the mathematics behind `CoMUDF`, on arrays of the scan's shape.
 
-Vectors are (y, x).  Positions without data are NaN and stay out of every statistic.
+Vectors are (y, x), and so are the last two axes of the scan; axes before them are independent fields.
+Positions without data are NaN and stay out of every statistic.
 """
 
 from __future__ import annotations
@@ -125,15 +126,15 @@ def regress(field_y: Map, field_x: Map, regression: Any) -> npt.NDArray[np.float
     if regression == RegressionOptions.SUBTRACT_MEAN:
         matrix[0] = values.mean(axis=0)
         return matrix
-    y, x = np.nonzero(valid)
+    y, x = np.nonzero(valid)[-2:]
     terms = np.stack([np.ones(y.size), y, x], axis=1)
     matrix[:] = np.linalg.lstsq(terms, values, rcond=None)[0]
     return matrix
 
 
 def background(shape: tuple[int, ...], matrix: npt.NDArray[np.float64]) -> tuple[Map, Map]:
-    """Return the plane ``[1, y, x] · matrix`` as y and x components over a scan of this shape."""
-    y, x = np.indices(shape, sparse=True)
+    """Return the plane ``[1, y, x] · matrix`` as y and x components over a scan of shape ``(..., y, x)``."""
+    y, x = np.indices(shape[-2:], sparse=True)
     field_y, field_x = (offset + y * dy + x * dx for offset, dy, dx in matrix.T)
     return field_y, field_x
 
@@ -145,12 +146,12 @@ def magnitude(field_y: Map, field_x: Map) -> Map:
 
 def divergence(field_y: Map, field_x: Map) -> Map:
     """Return ``d field_y / dy + d field_x / dx``, per scan step, by central differences."""
-    return _slope(field_y, 0) + _slope(field_x, 1)
+    return _slope(field_y, -2) + _slope(field_x, -1)
 
 
 def curl_2d(field_y: Map, field_x: Map) -> Map:
     """Return ``d field_y / dx - d field_x / dy``, per scan step, by central differences."""
-    return _slope(field_y, 1) - _slope(field_x, 0)
+    return _slope(field_y, -1) - _slope(field_x, -2)
 
 
 def guess_corrections(
