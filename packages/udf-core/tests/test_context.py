@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from arraystream import PluginError
+from arraystream import PluginError, open_memory
 from udf_core import (
+    UDF,
     Context,
     ExecutorSpecException,
     NoOpUDF,
@@ -18,6 +22,7 @@ from udf_core import (
     StreamDataset,
     make_executor,
 )
+from udf_core._dataset import SourceDataSet
 from udf_core._executors.inline import InlineExecutor
 
 
@@ -27,10 +32,31 @@ def test_executors_by_name(name: str, data) -> None:
         assert context.run_udf(context.load("memory", data), NoOpUDF()) == {}
 
 
-def test_default_executor_leaves_one_core_free() -> None:
+def test_default_executor_leaves_one_core_free_for_a_live_feed() -> None:
+    n_cores = len(os.sched_getaffinity(0))
     with Context() as context:
         assert context.executor.name == "threads"
-        assert context.executor.n_workers >= 1
+        assert context.executor.n_workers == max(1, n_cores - 1)
+
+
+class MeetOthers(UDF):
+    """Waits in each frame until so many others are at one, too."""
+
+    def get_result_buffers(self) -> Any:
+        return {"n": self.buffer("nav", dtype=int)}
+
+    def process_frame(self, frame: Any) -> None:
+        self.params.barrier.wait(30)
+        self.results.n[:] += 1
+
+
+def test_data_at_rest_gets_a_worker_on_each_core(data) -> None:
+    n_cores = len(os.sched_getaffinity(0))
+    with Context.make_with("threads") as context:
+        dataset = SourceDataSet(open_memory(np.zeros((n_cores, 4, 4))), chunk_items=1)
+        # Nobody gets through before as many workers as there are cores have a chunk each.
+        results = context.run_udf(dataset, MeetOthers(barrier=threading.Barrier(n_cores)))
+    assert results["n"].data.tolist() == [1] * n_cores
 
 
 def test_processes_take_a_number_of_workers() -> None:

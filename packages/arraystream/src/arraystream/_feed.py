@@ -69,7 +69,11 @@ class Member(Protocol):
 
 @runtime_checkable
 class Feed(Protocol):
-    """The owner's end: one acquisition, shared among members.  Thread-safe."""
+    """The owner's end: one acquisition, shared among members.  Thread-safe.
+
+    A feed may have an attribute ``busy_threads``: how many threads of its own keep a core busy while the
+    acquisition runs.  Without it that is 1, a receiver; executors leave so many cores free.
+    """
 
     @property
     def descriptor(self) -> ItemDescriptor:

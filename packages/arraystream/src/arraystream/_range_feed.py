@@ -45,6 +45,9 @@ class RangeFeed:
     >>> feed.close()
     """
 
+    busy_threads = 0
+    """Members read by themselves, see `Feed`."""
+
     def __init__(
         self, descriptor: ItemDescriptor, reader: RangeReader, *, n_items: int, chunk_items: int
     ) -> None:

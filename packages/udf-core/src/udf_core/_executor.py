@@ -21,9 +21,13 @@ DISMISS_S = 5.0
 Post = Callable[[Event], None]
 
 
-def n_workers_default() -> int:
-    """Return the cores this process may use but one, at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+def n_workers_default(feed: Feed | None = None) -> int:
+    """Return how many workers suit a feed: the cores this process may use less those the feed keeps busy.
+
+    A live feed's receiver needs one (which is also assumed without a feed), data at rest need none.
+    """
+    busy = 1 if feed is None else getattr(feed, "busy_threads", 1)
+    return max(1, len(os.sched_getaffinity(0)) - busy)
 
 
 class Crew(ABC):
@@ -65,6 +69,11 @@ class Executor(ABC):
     """Hires workers.
 
     Usable for any number of runs, one after the other, until `close`.
+
+    Attributes
+    ----------
+    n_workers
+        How many work on a live feed; unless the user said how many, data at rest may get more.
     """
 
     name: str

@@ -31,13 +31,14 @@ class ProcessesExecutor(Executor):
     Parameters
     ----------
     n_workers
-        How many; by default the cores this process may use but one, at least 1.
+        How many; by default one for each core that this process may use and the feed leaves idle.
     """
 
     name = "processes"
     threads_per_worker = 1
 
     def __init__(self, n_workers: int | None = None) -> None:
+        self._suit_feed = n_workers is None
         self.n_workers = n_workers_default() if n_workers is None else n_workers
         if self.n_workers < 1:
             raise ExecutorSpecException(f"executor 'processes' needs at least 1 worker, not {n_workers}")
@@ -45,7 +46,7 @@ class ProcessesExecutor(Executor):
         self._processes: list[WorkerProcess] = []
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _quit_all, self._processes)
-        self._fill_up()
+        self._fill_up(self.n_workers)
 
     @property
     def pids(self) -> list[int]:
@@ -56,7 +57,8 @@ class ProcessesExecutor(Executor):
         """Set the processes to work."""
         if not self._finalizer.alive:
             raise RuntimeError("this executor has been closed; make another one")
-        return _ProcessesCrew(self, self._fill_up(), job, feed, post)
+        n_workers = n_workers_default(feed) if self._suit_feed else self.n_workers
+        return _ProcessesCrew(self, self._fill_up(n_workers), job, feed, post)
 
     def start_one(self) -> WorkerProcess:
         """Start another process in place of one that is gone."""
@@ -70,12 +72,13 @@ class ProcessesExecutor(Executor):
         """Ask the processes to end; kill those that don't."""
         self._finalizer()
 
-    def _fill_up(self) -> list[WorkerProcess]:
+    def _fill_up(self, n_workers: int) -> list[WorkerProcess]:
+        """Have so many processes at least, and return that many."""
         with self._lock:
             self._forget_dead()
-            while len(self._processes) < self.n_workers:
+            while len(self._processes) < n_workers:
                 self._processes.append(WorkerProcess(next(self._numbers)))
-            return list(self._processes)
+            return self._processes[:n_workers]
 
     def _forget_dead(self) -> None:
         self._processes[:] = [process for process in self._processes if not process.gone.is_set()]

@@ -29,20 +29,22 @@ class ThreadsExecutor(Executor):
     Parameters
     ----------
     n_workers
-        How many; by default the cores this process may use but one, at least 1.
+        How many; by default one for each core that this process may use and the feed leaves idle.
     """
 
     name = "threads"
     threads_per_worker = 1
 
     def __init__(self, n_workers: int | None = None) -> None:
+        self._suit_feed = n_workers is None
         self.n_workers = n_workers_default() if n_workers is None else n_workers
         if self.n_workers < 1:
             raise ExecutorSpecException(f"executor 'threads' needs at least 1 worker, not {n_workers}")
 
     def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
         """Start the threads."""
-        return _ThreadsCrew(job, feed, post, self.n_workers)
+        n_workers = n_workers_default(feed) if self._suit_feed else self.n_workers
+        return _ThreadsCrew(job, feed, post, n_workers)
 
 
 class _WorkerThread(threading.Thread):
