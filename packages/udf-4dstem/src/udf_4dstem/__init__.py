@@ -8,8 +8,9 @@ from . import masks
 from ._apply_masks import ApplyMasksUDF
 from ._com import CoMUDF
 from ._com_field import CoMParams, GuessResult, RegressionOptions, apply_correction, guess_corrections
+from ._logsum import LogsumUDF, run_logsum
 from ._pick import PickUDF
-from ._stddev import StdDevUDF
+from ._stddev import StdDevUDF, run_stddev
 from ._sum import SumSigUDF, SumUDF
 from ._virtual_detectors import DiskUDF, PointUDF, RingUDF, VirtualDetectorUDF
 
@@ -19,6 +20,7 @@ __all__ = [
     "CoMUDF",
     "DiskUDF",
     "GuessResult",
+    "LogsumUDF",
     "PickUDF",
     "PointUDF",
     "RegressionOptions",
@@ -30,4 +32,6 @@ __all__ = [
     "apply_correction",
     "guess_corrections",
     "masks",
+    "run_logsum",
+    "run_stddev",
 ]

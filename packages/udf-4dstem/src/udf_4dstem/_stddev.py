@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from udf_core import UDF, BufferWrapper
+from udf_core import UDF, BufferWrapper, Context, StreamDataset
 
 from . import _kernels as kernels
 from ._bands import DEPTH, bands_of
@@ -113,3 +113,13 @@ class StdDevUDF(UDF):
             "num_frames": self.results.num_frames,
             "sum": self.results.sum,
         }
+
+
+def run_stddev(ctx: Context, dataset: StreamDataset, **kwargs: Any) -> dict[str, npt.NDArray[Any]]:
+    """Run `StdDevUDF` and return its results as arrays, ``num_frames`` as a number.
+
+    Keyword arguments are those of `udf_core.Context.run_udf`.
+    """
+    results = ctx.run_udf(dataset, StdDevUDF(), **kwargs)
+    arrays = {name: buffer.data for name, buffer in results.items()}
+    return {**arrays, "num_frames": arrays["num_frames"][0]}

@@ -29,6 +29,7 @@ from ._errors import (
     WorkerLostWarning,
 )
 from ._executor import Crew, Executor, make_executor
+from ._mask_container import MaskContainer
 from ._merge import UDFResults
 from ._meta import UDFMeta
 from ._namespace import MergeView
@@ -37,6 +38,7 @@ from ._roi import roi_mask
 from ._run import Run
 from ._scan import Scan, ScanMap
 from ._shape import Shape, Slice, prod
+from ._tiling import TilingScheme
 from ._udf import UDF, NoOpUDF, TilingHint, UDFMethod
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Executor",
     "ExecutorSpecException",
     "InvalidMaskError",
+    "MaskContainer",
     "MaskedResult",
     "MergeView",
     "NoOpUDF",
@@ -68,6 +71,7 @@ __all__ = [
     "SourceDataSet",
     "StreamDataset",
     "TilingHint",
+    "TilingScheme",
     "UDFError",
     "UDFException",
     "UDFMeta",

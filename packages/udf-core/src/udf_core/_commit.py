@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cloudpickle
+
 from arraystream import ItemDescriptor
 
+from . import compat
 from ._buffer import Array
 from ._scan import Positions, ScanMap
 from ._shape import Shape
@@ -33,6 +36,17 @@ class UDFSpec:
 
     cls: type[UDF]
     kwargs: Mapping[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A class from a package that imports LiberTEM needs our aliases where it is unpickled.
+        if compat.active():
+            return _unpack_with_aliases, (cloudpickle.dumps((self.cls, self.kwargs)),)
+        return UDFSpec, (self.cls, self.kwargs)
+
+
+def _unpack_with_aliases(packed: bytes) -> UDFSpec:
+    compat.install(force=True)
+    return UDFSpec(*cloudpickle.loads(packed))
 
 
 @dataclass(frozen=True, slots=True)

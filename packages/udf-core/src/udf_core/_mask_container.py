@@ -20,7 +20,13 @@ from ._tiling import TilingScheme
 MaskFactory = Callable[[], Any]
 
 _WARN_BYTES = 1 << 20
-_SPARSE_FORMS = ("scipy.sparse", "scipy.sparse.csr", "scipy.sparse.csc", "sparse.pydata", "sparse.pydata.GCXS")
+_SPARSE_FORMS = (
+    "scipy.sparse",
+    "scipy.sparse.csr",
+    "scipy.sparse.csc",
+    "sparse.pydata",
+    "sparse.pydata.GCXS",
+)
 
 
 class MaskContainer:
@@ -215,5 +221,3 @@ def _arrange(stack: Any, part: Slice, dtype: np.dtype[Any], kind: str, transpose
     if make is None:
         raise ValueError(f"masks can't be made as {kind!r}")
     return make(matrix)
-
-

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import scipy.sparse
 import sparse
 
-from .._buffer import zeros
-from .._shape import prod
+from udf_core._buffer import zeros
+from udf_core._shape import prod
 
 __all__ = [
     "count_nonzero",

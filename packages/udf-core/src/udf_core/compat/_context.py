@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._context import Context as OurContext
-from .._dataset import SourceDataSet
+from udf_core._context import Context as OurContext
+from udf_core._dataset import SourceDataSet
+
 from ._memory import MemoryDataSet
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from .._errors import ExecutorSpecException
-from .._executor import Executor, make_executor
-from .._executors.inline import InlineExecutor
-from .._executors.processes import ProcessesExecutor
-from .._executors.threads import ThreadsExecutor
+from udf_core._errors import ExecutorSpecException
+from udf_core._executor import Executor, make_executor
+from udf_core._executors.inline import InlineExecutor
+from udf_core._executors.processes import ProcessesExecutor
+from udf_core._executors.threads import ThreadsExecutor
 
 
 class InlineJobExecutor(InlineExecutor):

@@ -104,8 +104,8 @@ def install(*, force: bool = False) -> None:
     there = sys.modules.get(ROOT)
     if there is not None:
         raise AliasError(
-            f"LiberTEM itself has been imported already, from {getattr(there, '__file__', None)}; its objects "
-            f"and ours must not be mixed. Install the aliases first, in a new interpreter",
+            f"LiberTEM itself has been imported already, from {getattr(there, '__file__', None)}; its "
+            f"objects and ours must not be mixed. Install the aliases first, in a new interpreter",
             name=ROOT,
         )
     if not force and (spec := importlib.util.find_spec(ROOT)) is not None:

@@ -55,7 +55,8 @@ def regularize_indices(indices: npt.ArrayLike) -> Array:
 
 def calc_coords(zero: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike, indices: npt.ArrayLike) -> Array:
     """Return ``zero + i * a + j * b`` for each pair of indices, shape ``(n, 2)``."""
-    return np.asarray(zero) + np.asarray(indices) @ np.stack((np.asarray(a), np.asarray(b)))
+    offsets: Array = np.asarray(indices) @ np.stack((np.asarray(a), np.asarray(b)))
+    return np.asarray(zero) + offsets
 
 
 def within_frame(peaks: npt.ArrayLike, r: float, fy: int, fx: int) -> npt.NDArray[np.bool_]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from arraystream import open_memory
-
-from .._dataset import SourceDataSet
+from udf_core._dataset import SourceDataSet
 
 
 class MemoryDataSet(SourceDataSet):

@@ -111,9 +111,6 @@ LIBERTEM: Table = {
     ),
     "libertem.utils.devices": _same(("detect", "has_cupy"), "udf_core.compat._devices"),
     "libertem.utils": _POLAR,
-    "libertem.utils.generate": _same(
-        ("cbed_frame", "hologram_frame", "gradient_data", "exclude_pixels"), "udf_core.compat._generate"
-    ),
     "libertem.warnings": _same(("UseDiscouragedWarning",)),
     "libertem.corrections": _CORRECTION_SET,
     "libertem.corrections.corrset": _CORRECTION_SET,
