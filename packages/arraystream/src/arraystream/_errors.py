@@ -66,6 +66,10 @@ class CodecError(StreamError, ValueError):
     code = 11
 
 
+class SourceError(StreamError, ValueError):
+    """A file or an array can't be read as items: wrong kind, wrong shape, damaged, or not unique."""
+
+
 class AuthError(StreamError, PermissionError):
     """The peer does not let us in, or we don't let it in."""
 

@@ -32,6 +32,8 @@ class RangeFeed:
         How many items there are.
     chunk_items
         Items per chunk; the last chunk may be shorter.
+    ends
+        Where chunks end, ascending, the last one at `n_items`; instead of `chunk_items`.
 
     Examples
     --------
@@ -49,13 +51,21 @@ class RangeFeed:
     """Members read by themselves, see `Feed`."""
 
     def __init__(
-        self, descriptor: ItemDescriptor, reader: RangeReader, *, n_items: int, chunk_items: int
+        self,
+        descriptor: ItemDescriptor,
+        reader: RangeReader,
+        *,
+        n_items: int,
+        chunk_items: int = 1,
+        ends: Sequence[int] | None = None,
     ) -> None:
         if n_items < 0 or chunk_items < 1:
             raise ValueError(f"n_items is {n_items}, chunk_items {chunk_items}; need >= 0 and >= 1.")
+        if ends is not None and n_items and int(ends[-1]) != n_items:
+            raise ValueError(f"the last chunk ends at {ends[-1]}, there are {n_items} items.")
         self._descriptor = descriptor
         self._reader = reader
-        self._ledger = RangeLedger(n_items, chunk_items)
+        self._ledger = RangeLedger(n_items, chunk_items, ends)
         self._changed = threading.Condition()
         self._closed = False
         self._server: RangeServer | None = None

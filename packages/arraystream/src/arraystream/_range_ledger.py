@@ -6,6 +6,7 @@ again, a loan of a living member, settled.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +25,23 @@ class Loan:
 
 
 class RangeLedger:
-    """Lends the ranges of ``[0, n_items)`` to members, each range to one at a time."""
+    """Lends the ranges of ``[0, n_items)`` to members, each range to one at a time.
 
-    def __init__(self, n_items: int, chunk_items: int) -> None:
+    Parameters
+    ----------
+    n_items
+        How many items there are.
+    chunk_items
+        Items per range.
+    ends
+        Where ranges end, ascending, the last one at `n_items`; instead of `chunk_items`.
+    """
+
+    def __init__(self, n_items: int, chunk_items: int, ends: Sequence[int] | None = None) -> None:
         self.n_items = n_items
         self.n_handed = 0
         self._chunk_items = chunk_items
+        self._ends = ends
         self._returned: deque[Loan] = deque()
         self._loans: dict[int, dict[int, Loan]] = {}
         self._next_member = 0
@@ -63,14 +75,19 @@ class RangeLedger:
             old = self._returned.popleft()
             loan = Loan(token, old.first, old.n, old.attempt + 1)
         elif not self.all_handed:
-            n = min(self._chunk_items, self.n_items - self.n_handed)
-            loan = Loan(token, self.n_handed, n, 0)
-            self.n_handed += n
+            end = min(self._next_end(), self.n_items)
+            loan = Loan(token, self.n_handed, end - self.n_handed, 0)
+            self.n_handed = end
         else:
             return None
         self._next_token += 1
         self._loans[member][token] = loan
         return loan
+
+    def _next_end(self) -> int:
+        if self._ends is None:
+            return self.n_handed + self._chunk_items
+        return int(self._ends[bisect.bisect_right(self._ends, self.n_handed)])
 
     def settle(self, member: int, tokens: Sequence[int]) -> bool:
         """Mark loans as done, all or nothing; ``False`` if the member has left."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ._axes import Axis
 from ._chunk import ItemDescriptor
+from ._chunk_grid import WANTED_BYTES
 from ._errors import ConnectionClosed, TruncatedStream
 from ._range_feed import RangeFeed
 from ._range_reader import FileReader, MemoryReader, RangeReader
 from ._shared_bytes import SharedBytes
-
-_CHUNK_BYTES = 4 << 20
 
 
 class ArraySource:
@@ -32,6 +33,8 @@ class ArraySource:
         How many items there are.
     index_shape
         The index space the source itself states; empty if it states none.
+    ends
+        Where chunks of a feed best end, the last one at `n_items`; by default anywhere.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class ArraySource:
         *,
         n_items: int,
         index_shape: tuple[int, ...] = (),
+        ends: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.descriptor = descriptor
+        self._ends = None if ends is None else [int(end) for end in ends]
         self.n_items = n_items
         self.index_shape = index_shape
         self._reader: RangeReader | None = reader
@@ -53,7 +58,7 @@ class ArraySource:
         Parameters
         ----------
         chunk_items
-            Items per chunk; by default about 4 MiB of decoded items.
+            Items per chunk; by default about 4 MiB of decoded items, or what the chunks of the file suggest.
 
         Raises
         ------
@@ -62,9 +67,11 @@ class ArraySource:
         """
         if self._reader is None:
             raise ConnectionClosed("The source has been closed; open it again.")
+        if chunk_items is None and self._ends is not None:
+            return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, ends=self._ends)
         if chunk_items is None:
             item_bytes = self.descriptor.item_size * self.descriptor.dtype.itemsize
-            chunk_items = max(1, _CHUNK_BYTES // max(1, item_bytes))
+            chunk_items = max(1, WANTED_BYTES // max(1, item_bytes))
         return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, chunk_items=chunk_items)
 
     def close(self) -> None:
@@ -126,7 +133,7 @@ def open_raw(
             "Correct index_shape, dtype, item_shape or offset."
         )
     reader = FileReader(path, offset, item_bytes + gap_bytes, item_bytes)
-    return _source(stored, item_shape, reader, n_items, index_shape, name=os.fspath(path))
+    return array_source(stored, item_shape, reader, n_items, index_shape, name=os.fspath(path))
 
 
 def _count_items(path: Path, offset: int, item_bytes: int, gap_bytes: int, wanted: int | None) -> int:
@@ -161,7 +168,7 @@ def open_npy(path: str | os.PathLike[str], sig_dims: int = 2) -> ArraySource:
         offset = file.tell()
     if fortran_order and len(shape) > 1:
         raise ValueError(f"{path} is in Fortran order; save np.ascontiguousarray(array) instead.")
-    index_shape, item_shape = _split_shape(shape, sig_dims)
+    index_shape, item_shape = split_shape(shape, sig_dims)
     n_items = math.prod(index_shape)
     if n_items == 0:
         return open_memory(np.empty(shape, dtype), sig_dims)
@@ -175,22 +182,23 @@ def open_memory(array: npt.ArrayLike, sig_dims: int = 2) -> ArraySource:
     memory, which members in other processes map.  An array that is not C-contiguous is copied here.
     """
     stored = np.ascontiguousarray(array)
-    index_shape, item_shape = _split_shape(np.shape(array), sig_dims)
+    index_shape, item_shape = split_shape(np.shape(array), sig_dims)
     item_bytes = math.prod(item_shape) * stored.dtype.itemsize
     if stored.dtype.hasobject:
         raise ValueError(f"Items of type {stored.dtype} are no plain numbers.")
     reader = MemoryReader(SharedBytes(stored.reshape(-1).view(np.uint8)), item_bytes)
-    return _source(stored.dtype, item_shape, reader, math.prod(index_shape), index_shape, name="memory")
+    return array_source(stored.dtype, item_shape, reader, math.prod(index_shape), index_shape, name="memory")
 
 
-def _split_shape(shape: tuple[int, ...], sig_dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def split_shape(shape: tuple[int, ...], sig_dims: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Cut the shape of an array into the index space and the shape of an item."""
     if not 1 <= sig_dims <= len(shape):
         raise ValueError(f"sig_dims is {sig_dims}; an array of shape {shape} allows 1 to {len(shape)}.")
     split = len(shape) - sig_dims
     return shape[:split], shape[split:]
 
 
-def _source(
+def array_source(
     stored: np.dtype[Any],
     item_shape: tuple[int, ...],
     reader: RangeReader,
@@ -198,7 +206,13 @@ def _source(
     index_shape: tuple[int, ...],
     *,
     name: str,
+    ends: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    axes: tuple[Axis, ...] = (),
 ) -> ArraySource:
+    """Make the source of items in C order, stored as `stored`."""
+    meta: dict[str, Any] = {"source": name}
+    if axes:
+        meta["axes"] = axes
     descriptor = ItemDescriptor(
         dtype=stored.newbyteorder("="),
         item_shape=item_shape,
@@ -206,6 +220,6 @@ def _source(
         codec_params={"dtype": stored.str},
         index_shape=index_shape,
         n_items=n_items,
-        meta={"source": name},
+        meta=meta,
     )
-    return ArraySource(descriptor, reader, n_items=n_items, index_shape=index_shape)
+    return ArraySource(descriptor, reader, n_items=n_items, index_shape=index_shape, ends=ends)
