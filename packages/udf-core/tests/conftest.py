@@ -148,7 +148,7 @@ class FeedDataset:
 
     @property
     def shape(self) -> Shape:
-        return Shape((*self.scan.shape, *self.feed.descriptor.item_shape), 2)
+        return Shape((*self.scan.nav_shape, *self.feed.descriptor.item_shape), 2)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -167,6 +167,17 @@ def paced() -> Callable[..., tuple[PacedFeed, FeedDataset]]:
         n_nav = data.ndim - 2
         feed = PacedFeed(data.reshape((-1, *data.shape[n_nav:])))
         return feed, FeedDataset(feed, Scan(data.shape[:n_nav], **scan))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def scanned() -> Callable[[np.ndarray, Scan], tuple[PacedFeed, FeedDataset]]:
+    """Return what makes a feed of frames, and a data set with any scan."""
+
+    def make(data: np.ndarray, scan: Scan) -> tuple[PacedFeed, FeedDataset]:
+        feed = PacedFeed(data)
+        return feed, FeedDataset(feed, scan)
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -95,10 +96,20 @@ udfs = st.builds(
 def cases(draw: st.DrawFn) -> dict[str, Any]:
     nav = tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
     sig = tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
-    scan = Scan(nav, flyback=draw(st.integers(0, 2)), snake=draw(st.booleans()))
+    if draw(st.booleans()):
+        order = draw(st.permutations([-1, *range(int(np.prod(nav)))]))
+        scan = Scan.from_positions(order, nav, repeats=draw(st.integers(1, 2)))
+    else:
+        scan = Scan(
+            nav,
+            flyback=draw(st.integers(0, 2)),
+            snake=draw(st.booleans()),
+            flyback_lines=draw(st.integers(0, 1)),
+            repeats=draw(st.integers(1, 3)),
+        )
     offset = draw(st.integers(-3, 3))
     if abs(offset) < scan.n_items:
-        scan = Scan(nav, offset=offset, flyback=scan.flyback, snake=scan.snake)
+        scan = replace(scan, offset=offset)
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     dtype = draw(st.sampled_from(DTYPES))
     data = rng.integers(0, 100, (scan.n_items, *sig)).astype(dtype)
@@ -117,14 +128,15 @@ def expected(scan: Scan, data: np.ndarray, roi: np.ndarray | None) -> dict[str, 
     positions = scan.positions(0, len(data))
     chosen = positions >= 0
     if roi is not None:
+        roi = np.broadcast_to(roi, scan.nav_shape)
         chosen &= roi.reshape(-1)[positions]
     valid = np.zeros(scan.n_positions, bool)
     nav = np.zeros(scan.n_positions, int)
     valid[positions[chosen]] = True
     nav[positions[chosen]] = data[chosen].sum(axis=tuple(range(1, data.ndim)))
     return {
-        "valid": valid.reshape(scan.shape),
-        "nav": nav.reshape(scan.shape),
+        "valid": valid.reshape(scan.nav_shape),
+        "nav": nav.reshape(scan.nav_shape),
         "sig": data[chosen].sum(axis=0),
         "seen": np.full(data.shape[1:], chosen.sum()),
         "total": data[chosen].sum(),

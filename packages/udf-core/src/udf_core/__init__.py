@@ -14,6 +14,7 @@ from ._context import AsyncResultGenerator, Context, ResultGenerator
 from ._dataset import SourceDataSet, StreamDataset
 from ._errors import (
     CoverageError,
+    DuplicatePositionError,
     ExecutorSpecException,
     InvalidMaskError,
     RemoteTraceback,
@@ -33,6 +34,7 @@ from ._mask_container import MaskContainer
 from ._merge import UDFResults
 from ._meta import UDFMeta
 from ._namespace import MergeView
+from ._passes import RollingResults
 from ._progress import ProgressReporter, ProgressState
 from ._roi import roi_mask
 from ._run import Run
@@ -49,6 +51,7 @@ __all__ = [
     "Context",
     "CoverageError",
     "Crew",
+    "DuplicatePositionError",
     "Executor",
     "ExecutorSpecException",
     "InvalidMaskError",
@@ -61,6 +64,7 @@ __all__ = [
     "RemoteTraceback",
     "ResultGenerator",
     "RoiError",
+    "RollingResults",
     "Run",
     "Scan",
     "ScanError",

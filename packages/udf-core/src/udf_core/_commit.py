@@ -16,7 +16,8 @@ from arraystream import ItemDescriptor
 
 from . import compat
 from ._buffer import Array
-from ._scan import Positions, ScanMap
+from ._grid import Positions
+from ._scan import ScanMap
 from ._shape import Shape
 from ._tiling import TilingScheme
 from ._udf import UDF
@@ -108,10 +109,13 @@ class PartialResult:
         (Compressed) positions in the order of the navigation buffers.
     buffers
         Of each UDF, by name; navigation buffers have one entry per position.
+    scan_pass
+        Which pass of an endless scan this is of.
     """
 
     positions: Positions
     buffers: tuple[dict[str, Array], ...]
+    scan_pass: int = 0
 
     @property
     def n_bytes(self) -> int:
@@ -137,6 +141,8 @@ class Commit:
         Results.
     recycle
         Gives the memory of the results back to the worker; does not travel.
+    n_surplus
+        How many of the items come after the last pass of the scan.
     """
 
     worker: int
@@ -146,6 +152,7 @@ class Commit:
     n_items: int
     partials: list[PartialResult]
     recycle: Callable[[], None] | None = None
+    n_surplus: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class SourceDataSet:
     def shape(self) -> Shape:
         """Navigation and signal shape."""
         sig = self._source.descriptor.item_shape
-        return Shape((*self._scan.shape, *sig), sig_dims=len(sig))
+        return Shape((*self._scan.nav_shape, *sig), sig_dims=len(sig))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -115,7 +115,7 @@ class SourceDataSet:
     @property
     def roi(self) -> RoiBuilder:
         """Makes regions of interest by indexing: ``dataset.roi[2:4]``."""
-        return RoiBuilder(self._scan.shape)
+        return RoiBuilder(self._scan.nav_shape)
 
     def start(self) -> Feed:
         """Open a feed over all items."""

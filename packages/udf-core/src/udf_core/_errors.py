@@ -29,6 +29,10 @@ class ScanError(UDFError, ValueError):
     """A scan's shape does not fit the number of items, or its parameters contradict each other."""
 
 
+class DuplicatePositionError(ScanError):
+    """Several items of a scan were given the same position."""
+
+
 class RoiError(UDFError, ValueError):
     """A region of interest does not fit the scan."""
 

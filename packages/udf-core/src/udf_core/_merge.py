@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ._buffer import Array, AuxBuffer, BufferWrapper, MaskedResult
 from ._commit import PartialResult
 from ._errors import CoverageError, UDFException
+from ._grid import Positions
 from ._meta import UDFMeta
 from ._namespace import MergeView, Results
-from ._scan import Positions
 from ._shape import Shape
 from ._udf import UDF
 
@@ -59,6 +59,21 @@ class UDFResults:
     def damage(self) -> BufferWrapper:
         """Which scan positions are in the results."""
         return self._look()[1]
+
+    @property
+    def covered(self) -> BufferWrapper:
+        """Which scan positions have a value; of an endless scan, from any pass."""
+        return self.damage
+
+    @property
+    def scan_pass(self) -> int:
+        """Which pass of an endless scan `damage` is about; 0 of others."""
+        return 0
+
+    @property
+    def shown_pass(self) -> int:
+        """Which pass of an endless scan results without positions are of; 0 of others."""
+        return 0
 
     def _look(self) -> tuple[Buffers, BufferWrapper]:
         if self._made is None and self._make is not None:
@@ -107,6 +122,15 @@ class Merger:
             udf.set_meta(UDFMeta(None, dataset_shape, roi, dataset_dtype, input_dtype))
             self._fit_aux(index, udf)
             self._allocate(index, udf)
+
+    @property
+    def udfs(self) -> tuple[UDF, ...]:
+        """The objects that hold the results."""
+        return self._udfs
+
+    def map_of(self, mask: npt.NDArray[np.bool_]) -> BufferWrapper:
+        """Return a (compressed) map of positions as a result."""
+        return BufferWrapper("nav", dtype=bool).set_shape(self._shape, self._roi).set_result(mask, None)
 
     def merge(self, partial: PartialResult) -> None:
         """Merge the results of one partition into all UDFs.
@@ -201,9 +225,8 @@ class Merger:
 
     def _make_results(self) -> tuple[Buffers, BufferWrapper]:
         with self.lock:
-            damage = BufferWrapper("nav", dtype=bool).set_shape(self._shape, self._roi)
             mask = self.damage.copy()
-            damage.set_result(mask, None)
+            damage = self.map_of(mask)
             buffers = tuple(self._results_of(i, udf, mask) for i, udf in enumerate(self._udfs))
             return buffers, damage
 

@@ -49,6 +49,7 @@ class Partition:
     ) -> None:
         self.count = 0
         self.capacity = capacity
+        self.scan_pass = first.scan_pass
         self._runs: list[tuple[int, int]] = []
         self._reader = reader
         self._bands = job.scheme.bands
@@ -77,9 +78,9 @@ class Partition:
         """Whether a UDF asked for facts that only an unbroken partition has."""
         return self._meta.asked_for_partition
 
-    def has_room(self, n: int) -> bool:
-        """Whether `n` more positions fit."""
-        return self.count + n <= self.capacity
+    def has_room(self, stretch: Stretch) -> bool:
+        """Whether these positions fit in, and are of the same pass."""
+        return self.scan_pass == stretch.scan_pass and self.count + stretch.n <= self.capacity
 
     def take(self, chunk: FeedChunk, stretch: Stretch) -> None:
         """Show a stretch of a chunk to all UDFs.
@@ -144,7 +145,8 @@ class Partition:
             except Exception as error:
                 self._explain(error, work.owner, int(positions[0]), self.count)
                 raise
-        return PartialResult(positions, tuple(work.buffers.export(self.count) for work in self._work))
+        buffers = tuple(work.buffers.export(self.count) for work in self._work)
+        return PartialResult(positions, buffers, self.scan_pass)
 
     def recycle(self) -> None:
         """Give the memory of the results back."""

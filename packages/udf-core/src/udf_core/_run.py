@@ -12,6 +12,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -32,9 +33,10 @@ from ._errors import (
 )
 from ._executor import Crew, Executor
 from ._merge import Merger, UDFResults
+from ._passes import RollingMerger
 from ._progress import ProgressReporter, ProgressState, reporter_for
 from ._requirements import check_udf, input_dtype, tiling_scheme
-from ._roi import roi_mask
+from ._roi import roi_of_scan
 from ._scan import ScanMap
 from ._shape import Shape
 from ._tiling import TILE_BYTES
@@ -52,7 +54,7 @@ class _Work:
     """What is there once a run has started."""
 
     feed: Feed
-    merger: Merger
+    merger: Merger | RollingMerger
     crew: Crew
 
 
@@ -86,6 +88,8 @@ class Run:
         How the acquisition ended, once it has.
     n_items
         Items whose results have been merged, unselected ones included.
+    n_surplus
+        Those of them that came after the last pass of the scan, and belong to no position.
     n_commits
         Commits merged.
     """
@@ -111,6 +115,7 @@ class Run:
         self.events: list[WorkerLost] = []
         self.verdict: FeedVerdict | None = None
         self.n_items = 0
+        self.n_surplus = 0
         self.n_commits = 0
         self._dataset = dataset
         self._udfs = tuple(udfs)
@@ -127,7 +132,7 @@ class Run:
         self._closed = False
         self._all_handed_out = False
         self._feed: Feed | None = None
-        self._merger: Merger | None = None
+        self._merger: Merger | RollingMerger | None = None
         self._crew: Crew | None = None
         self._pump: threading.Thread | None = None
 
@@ -187,10 +192,19 @@ class Run:
         self._feed = feed = self._dataset.start()
         descriptor = feed.descriptor
         scan = self._dataset.scan.resolve(descriptor.n_items)
-        scan_map = ScanMap(scan, roi_mask(self._roi, scan.shape))
-        shape = Shape((*scan.shape, *descriptor.item_shape), sig_dims=len(descriptor.item_shape))
+        scan_map = ScanMap(scan, roi_of_scan(self._roi, scan))
+        shape = Shape((*scan.nav_shape, *descriptor.item_shape), sig_dims=len(descriptor.item_shape))
         dtype = input_dtype(descriptor.dtype, self._udfs)
-        self._merger = merger = Merger(self._udfs, shape, scan_map.roi, descriptor.dtype, dtype)
+
+        def make_merger(udfs: Sequence[UDF]) -> Merger:
+            return Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype)
+
+        merger: Merger | RollingMerger
+        if scan.endless:
+            merger = RollingMerger(make_merger, self._udfs, scan_map.n_expected)
+        else:
+            merger = make_merger(self._udfs)
+        self._merger = merger
         job = Job(
             self._number,
             descriptor,
@@ -294,6 +308,7 @@ class Run:
         if settled:
             with self._news:
                 self.n_items += commit.n_items
+                self.n_surplus += commit.n_surplus
                 self.n_commits += 1
                 self._news.notify_all()
 
@@ -346,6 +361,8 @@ class Run:
                 f"{self.n_items} items were committed and {n_missing} are missing, but there were only "
                 f"{verdict.n_items}; please report this"
             )
+        elif verdict.status == "aborted" and self._dataset.scan.endless:
+            error = None  # there is no other way to end it
         elif error is None and verdict.status != "complete":
             error = UDFRunCancelled(
                 f"UDF run cancelled after {self.n_items} items: {verdict.reason or verdict.status}"
@@ -370,5 +387,5 @@ def _early_mask(roi: Any, dataset: StreamDataset) -> Any:
     try:
         scan = dataset.scan
     except StateError:
-        return roi
-    return roi_mask(roi, scan.shape) if scan.is_resolved else roi
+        return deepcopy(roi)
+    return roi_of_scan(roi, scan) if scan.is_resolved else deepcopy(roi)

@@ -85,7 +85,7 @@ class Worker:
         self._partials: list[PartialResult] = []
         self._leases: list[Lease] = []
         self._in_doubt: dict[int, list[Lease]] = {}
-        self._held_bytes = self._n_items = self._n_commits = 0
+        self._held_bytes = self._n_items = self._n_commits = self._n_surplus = 0
         self._new_kwargs: Sequence[dict[str, Any]] | None = None
         self._since = 0.0
         self._commit_cost_s = 0.0
@@ -136,8 +136,9 @@ class Worker:
             self._n_items,
             partials,
             recycle,
+            self._n_surplus,
         )
-        self._n_items = self._held_bytes = 0
+        self._n_items = self._held_bytes = self._n_surplus = 0
         self._post(commit)
         self._commit_cost_s = time.monotonic() - started
 
@@ -185,6 +186,7 @@ class Worker:
             self._since = time.monotonic()
         self._leases.append(chunk.lease)
         self._n_items += chunk.n
+        self._n_surplus += self._job.scan_map.scan.n_surplus(chunk.first, chunk.n)
         for stretch in self._job.scan_map.stretches(chunk.first, chunk.n):
             partition = self._partition_for(stretch)
             partition.take(chunk, stretch)
@@ -202,7 +204,7 @@ class Worker:
             udf.update(new)
 
     def _partition_for(self, stretch: Stretch) -> Partition:
-        if self._partition is not None and not self._partition.has_room(stretch.n):
+        if self._partition is not None and not self._partition.has_room(stretch):
             self._close_partition()
         if self._partition is None:
             capacity = stretch.n

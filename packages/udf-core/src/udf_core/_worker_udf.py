@@ -14,9 +14,9 @@ import numpy as np
 
 from ._buffer import Array, AuxBuffer, BufferWrapper, zeros
 from ._commit import Job, UDFSpec
+from ._grid import Positions
 from ._meta import UDFMeta
 from ._namespace import Params, Results, TaskData, WorkerData
-from ._scan import Positions
 from ._udf import UDF, UDFMethod
 
 _NAV_BYTES = 4 << 20
