@@ -33,6 +33,8 @@ from ._errors import (
     TruncatedStream,
 )
 from ._feed import Feed, Member, Ticket
+from ._feed_server import FeedServer, serve_feed
+from ._group_member import GroupMember, join_feed
 from ._plugins import PluginInfo, list_plugins, load_plugin, open_decoder, redeem_ticket
 from ._protocol.decoder import Allocator, Arrival, StreamDecoder
 from ._protocol.encoder import StreamEncoder
@@ -62,7 +64,7 @@ from ._range_reader import RangeReader
 from ._raw_codec import RawCodec
 from ._receiver import Receiver, receive
 from ._sender import AcquisitionSender, Sender, send
-from ._shared_bytes import SharedBytes
+from ._shared_bytes import SharedBytes, pack_to_travel
 from ._sources import ArraySource, open_memory, open_npy, open_raw
 
 __all__ = [
@@ -101,8 +103,10 @@ __all__ = [
     "FeedChunk",
     "FeedEnd",
     "FeedGap",
+    "FeedServer",
     "FeedVerdict",
     "Gap",
+    "GroupMember",
     "Heartbeat",
     "Hello",
     "ItemDescriptor",
@@ -135,13 +139,16 @@ __all__ = [
     "Ticket",
     "TruncatedStream",
     "Welcome",
+    "join_feed",
     "list_plugins",
     "load_plugin",
     "open_decoder",
     "open_memory",
     "open_npy",
     "open_raw",
+    "pack_to_travel",
     "receive",
     "redeem_ticket",
     "send",
+    "serve_feed",
 ]

@@ -10,6 +10,7 @@ import contextlib
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from ._errors import ConnectionClosed, ConnectionFailed, Stalled, StreamError
 from ._protocol.buffers import payload_size
@@ -18,6 +19,7 @@ from ._protocol.encoder import StreamEncoder
 from ._protocol.limits import HELLO_TIMEOUT_S, ErrorCode, Limits, wire_error
 from ._protocol.messages import SYNC_SIGNATURE, Bye, Chunk, Credit, Error, Heartbeat, Hello, Message, Sync
 from ._protocol.session import welcome
+from ._protocol.stream_state import Delivery
 from ._transports.link import Link
 
 SYNC_EVERY_BYTES = 64 << 20
@@ -41,7 +43,14 @@ class ProducerSession:
         What a consumer must know.
     sums
         Send checksums of buffers.
+    delivery
+        The one that is offered.
+    admit
+        Looks at the greeting, too, before it is answered; refuses by raising `StreamError`.
     """
+
+    SEQ_RESERVE = 16
+    """Sequence numbers kept for heartbeats: a chunk goes only if that many more are covered by credit."""
 
     def __init__(
         self,
@@ -52,6 +61,8 @@ class ProducerSession:
         heartbeat_s: float,
         token: str | None,
         sums: bool,
+        delivery: Delivery = "lossless",
+        admit: Callable[[Hello], None] | None = None,
     ) -> None:
         self._link = link
         self._timeout = timeout
@@ -66,9 +77,16 @@ class ProducerSession:
         self._over: StreamError | None = None
         self._saying_bye = False
         self._listener: threading.Thread | None = None
+        self._delivery: Delivery = delivery
+        self._admit = admit
         self._decoder = StreamDecoder("consumer", limits=limits)
         self._encoder = StreamEncoder(
-            "producer", greeted=not link.two_way, limits=limits, sums=sums, grease=random.Random()
+            "producer",
+            greeted=not link.two_way,
+            delivery=delivery,
+            limits=limits,
+            sums=sums,
+            grease=random.Random(),
         )
         if link.two_way:
             self._greet(limits, token)
@@ -80,7 +98,7 @@ class ProducerSession:
         """Encodes what is sent; its books know the open sections."""
         return self._encoder
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, *, replayed: bool = False) -> None:
         """Send a message; a chunk waits for credit.
 
         Raises
@@ -97,7 +115,25 @@ class ProducerSession:
             if not self._link.two_way and self._n_bytes >= self._next_sync:
                 self._next_sync = self._n_bytes + SYNC_EVERY_BYTES
                 self._transmit(Sync(self._n_bytes, self._encoder.next_seq, SYNC_SIGNATURE))
-            self._transmit(message)
+            self._transmit(message, replayed=replayed)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing has ended the session yet."""
+        return self._over is None
+
+    def wait_for_room(self, timeout: float) -> bool:
+        """Wait for credit for one more chunk, of whatever size; ``False`` if none came in time.
+
+        Raises
+        ------
+        StreamError
+            If the session is over.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._over is not None or self._has_number(), timeout)
+            self._raise_if_over()
+            return self._has_number()
 
     def finish(self, *, timeout: float | None = None) -> None:
         """Say BYE and wait until the consumer has, too: everything has arrived then.
@@ -132,8 +168,8 @@ class ProducerSession:
         if self._listener is not None and self._listener is not threading.current_thread():
             self._listener.join()
 
-    def _transmit(self, message: Message) -> None:
-        parts = self._encoder.encode(message)
+    def _transmit(self, message: Message, *, replayed: bool = False) -> None:
+        parts = self._encoder.encode(message, replayed=replayed)
         n_bytes = sum(part.nbytes for part in parts)
         try:
             self._link.send(parts, self._timeout)
@@ -162,7 +198,15 @@ class ProducerSession:
                     raise Stalled(f"The consumer said no HELLO within {HELLO_TIMEOUT_S} s.")
             greeting = arrivals[0]
             assert isinstance(greeting, Hello)
-            answer, agreed = welcome(greeting, limits=limits, heartbeat_s=self._heartbeat_s, token=token)
+            answer, agreed = welcome(
+                greeting,
+                limits=limits,
+                heartbeat_s=self._heartbeat_s,
+                token=token,
+                delivery=self._delivery,
+            )
+            if self._admit is not None:
+                self._admit(greeting)
             self._transmit(answer)
         except StreamError as error:
             with contextlib.suppress(StreamError):
@@ -214,11 +258,13 @@ class ProducerSession:
 
     def _wait_for_credit(self, chunk: Chunk) -> None:
         n_bytes = payload_size(chunk.buffers)
+        if n_bytes > self._encoder.limits.payload_bytes:
+            return  # there will never be so much credit: encoding says so
 
         def granted() -> bool:
             # Heartbeats may take a few numbers before the chunk does.
             enough = self._payload_sent + n_bytes <= self._credit.n_bytes
-            return enough and self._encoder.next_seq + 16 <= self._credit.seq
+            return enough and self._has_number()
 
         with self._changed:
             while not granted():
@@ -230,6 +276,9 @@ class ProducerSession:
                         f"window is smaller than a chunk of {n_bytes} bytes."
                     )
             self._raise_if_over()
+
+    def _has_number(self) -> bool:
+        return self._encoder.next_seq + self.SEQ_RESERVE <= self._credit.seq
 
     def _wait_for_bye(self, timeout: float) -> None:
         with self._changed:

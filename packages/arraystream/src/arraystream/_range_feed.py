@@ -75,6 +75,11 @@ class RangeFeed:
         """What the items look like."""
         return self._descriptor
 
+    @property
+    def reader(self) -> RangeReader:
+        """Gives the bytes; a member that has it too needs to be told ranges only."""
+        return self._reader
+
     def join(self) -> RangeMember:
         """Admit a member in this process."""
         with self._changed:
@@ -174,11 +179,16 @@ class RangeMember:
 
     def recv(self, timeout: float) -> FeedChunk | FeedEnd | None:
         """Return the next chunk, the end (once), or ``None`` after `timeout` seconds."""
+        got = self.recv_range(timeout)
+        return read_loan(self._reader, got) if isinstance(got, Loan) else got
+
+    def recv_range(self, timeout: float) -> Loan | FeedEnd | None:
+        """Do as `recv`, but read nothing: for a member elsewhere that reads the items itself."""
         got = self._feed._next(self._number, not self._ended, timeout)
         if isinstance(got, Loan):
             self._ended = False
-            return read_loan(self._reader, got)
-        self._ended = self._ended or got is not None
+        else:
+            self._ended = self._ended or got is not None
         return got
 
     def close(self) -> None:

@@ -112,6 +112,26 @@ def pack_for_ticket(obj: object) -> tuple[bytes, tuple[int, ...]]:
     return file.getvalue(), tuple(pickler.fds)
 
 
+class _TravelPickler(pickle.Pickler):
+    def persistent_id(self, obj: Any) -> None:
+        if isinstance(obj, SharedBytes):
+            raise TypeError("bytes in memory stay where they are")
+
+
+def pack_to_travel(reader: object, most_bytes: int = 1 << 20) -> bytes | None:
+    """Pickle a reader for another machine; ``None`` if it can't or should not go there.
+
+    What holds its items in memory stays, and so does what would be larger than `most_bytes`: members
+    elsewhere are better served with the items they need.
+    """
+    file = io.BytesIO()
+    try:
+        _TravelPickler(file, protocol=5).dump(reader)
+    except Exception:  # whatever a reader of somebody else raises when it can't be pickled
+        return None
+    return file.getvalue() if file.tell() <= most_bytes else None
+
+
 def unpack_from_ticket(data: bytes, fds: Sequence[int]) -> Any:
     """Undo `pack_for_ticket`; takes `fds` over.  Only for tickets, which come from our own parent."""
     return _TicketUnpickler(io.BytesIO(data), fds).load()

@@ -21,6 +21,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "csr": (("indptr", "indices", "values"), ("item_time", "positions")),
     "coo": (("item", "index", "values"), ("item_time", "positions")),
     "events": (("index",), ("item", "time", "values", "item_time", "positions")),
+    "reference": ((), ()),
 }
 """Required and optional buffers of each layout."""
 
@@ -105,7 +106,7 @@ def check_chunk(chunk: Chunk, describe: Describe, *, structure: bool = True) -> 
     _check_values(chunk, describe, shaped)
     _check_per_item(chunk, describe, shaped)
     plain = {role: b for role, b in shaped.items() if isinstance(b, np.ndarray)}
-    if structure and describe.layout != "dense" and all(role in plain for role in required):
+    if structure and describe.layout in _STRUCTURE and all(role in plain for role in required):
         _STRUCTURE[describe.layout](chunk, describe, plain)
     return shaped
 

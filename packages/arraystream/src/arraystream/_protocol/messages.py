@@ -180,6 +180,8 @@ class Chunk:
     skipped: int = wire("skipped", "u64", 0)
     t0: int | None = wire("t0", "?i64", None)
     dt: int | None = wire("dt", "?i64", None)
+    lease: int | None = wire("lease", "?u64", None)
+    attempt: int = wire("attempt", "u32", 0)
     buffers: Mapping[str, npt.NDArray[Any] | Encoded] = field(default_factory=dict)
     describe: Describe | None = None
 

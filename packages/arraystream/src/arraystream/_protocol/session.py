@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from .limits import ErrorCode, Limits, wire_error
 from .messages import Credit, Hello, Welcome
+from .stream_state import Delivery
 
 PROTOCOL_VERSION = 1
 """Version of the messages; goes up only if an old receiver would misunderstand."""
@@ -18,18 +19,38 @@ PROTOCOL_VERSION = 1
 MOST_CHUNKS_AHEAD = 4096
 
 
-def hello(*, limits: Limits, token: str | None = None, codecs: Collection[str] = ()) -> Hello:
-    """Return a consumer's greeting: everything, lossless, from now on."""
+def hello(
+    *,
+    limits: Limits,
+    token: str | None = None,
+    codecs: Collection[str] = (),
+    features: Collection[str] = (),
+    group: str | None = None,
+) -> Hello:
+    """Return a consumer's greeting: everything from now on, or the share of a member of `group`."""
     return Hello(
         versions=(PROTOCOL_VERSION, PROTOCOL_VERSION),
+        features=tuple(sorted(features)),
         codecs=tuple(sorted(codecs)),
         limits=dataclasses.asdict(limits),
         token=token,
+        delivery="lossless" if group is None else "group",
+        group=group,
     )
 
 
+def same_token(token: str | None, expected: str) -> bool:
+    """Compare a token in a time that does not depend on where the two differ."""
+    return hmac.compare_digest((token or "").encode(), expected.encode())
+
+
 def welcome(
-    greeting: Hello, *, limits: Limits, heartbeat_s: float, token: str | None = None
+    greeting: Hello,
+    *,
+    limits: Limits,
+    heartbeat_s: float,
+    token: str | None = None,
+    delivery: Delivery = "lossless",
 ) -> tuple[Welcome, Limits]:
     """Answer a greeting; also returns what was agreed.
 
@@ -38,18 +59,19 @@ def welcome(
     ProtocolError, AuthError
         If the consumer can't be served; tell it so with an ERROR.
     """
-    if token is not None and not hmac.compare_digest((greeting.token or "").encode(), token.encode()):
+    if token is not None and not same_token(greeting.token, token):
         raise wire_error(ErrorCode.UNAUTHORISED, "The token is wrong or missing; pass the producer's token.")
     if len(greeting.versions) != 2 or not greeting.versions[0] <= PROTOCOL_VERSION <= greeting.versions[1]:
         raise wire_error(
             ErrorCode.UNSUPPORTED_VERSION,
             f"The consumer speaks versions {greeting.versions}, the producer {PROTOCOL_VERSION}; update one.",
         )
-    if greeting.role != "consumer" or greeting.delivery != "lossless" or greeting.group is not None:
+    in_group = greeting.group is not None
+    if greeting.role != "consumer" or greeting.delivery != delivery or in_group != (delivery == "group"):
         raise wire_error(
             ErrorCode.STATE,
-            f"Role {greeting.role!r} with delivery {greeting.delivery!r} is not offered here; one lossless "
-            "consumer is.",
+            f"Role {greeting.role!r} with delivery {greeting.delivery!r} is not offered here; a consumer "
+            f"with delivery {delivery!r} is.",
         )
     agreed = limits.narrowed(greeting.limits)
     answer = Welcome(
@@ -65,10 +87,13 @@ class CreditWindow:
     ----------
     window_bytes
         Most payload bytes sent but not yet consumed.
+    chunks_ahead
+        Most messages sent but not yet consumed.
     """
 
-    def __init__(self, window_bytes: int) -> None:
+    def __init__(self, window_bytes: int, chunks_ahead: int = MOST_CHUNKS_AHEAD) -> None:
         self._window_bytes = window_bytes
+        self._chunks_ahead = chunks_ahead
         self._received = 0
         self._consumed = 0
         self._seq = 0
@@ -91,10 +116,12 @@ class CreditWindow:
 
     def grant(self) -> Credit | None:
         """Return a new grant if it is worth a message."""
-        credit = Credit(self._seq + MOST_CHUNKS_AHEAD, self._consumed + self._window_bytes)
+        credit = Credit(self._seq + self._chunks_ahead, self._consumed + self._window_bytes)
         more_bytes = credit.n_bytes - self._granted.n_bytes
         more_chunks = credit.seq - self._granted.seq
-        if more_bytes < self._window_bytes // 4 and more_chunks < MOST_CHUNKS_AHEAD // 4:
+        # A narrow window is granted anew for each message: the producer may be waiting for just that.
+        enough = 1 if self._chunks_ahead < 64 else self._chunks_ahead // 4
+        if more_bytes < self._window_bytes // 4 and more_chunks < enough:
             return None
         self._granted = credit
         return credit
