@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -208,3 +209,40 @@ def context(request: pytest.FixtureRequest) -> Context:
 @pytest.fixture
 def data() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1000, (5, 7, 8, 9)).astype("u2")
+
+
+def _repaired(frames: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+    """Slow but obvious: every excluded pixel is the mean of the pixels around it."""
+    result = frames.copy()
+    lead = frames.ndim - excluded.ndim
+    for pixel in itertools.product(*map(range, excluded.shape)):
+        if not excluded[pixel]:
+            continue
+        total, n = np.zeros(frames.shape[:lead], np.result_type(frames, "f8")), 0
+        for step in itertools.product((-1, 0, 1), repeat=excluded.ndim):
+            other = tuple(p + s for p, s in zip(pixel, step, strict=True))
+            inside = all(0 <= o < extent for o, extent in zip(other, excluded.shape, strict=True))
+            if inside and not excluded[other]:
+                total, n = total + frames[(..., *other)], n + 1
+        if n:
+            result[(..., *pixel)] = total / n
+    return result
+
+
+def _modelled(data, dtype, dark, gain, excluded) -> np.ndarray:
+    frames = data.astype(dtype)
+    frames = frames if dark is None else frames - dark.astype(dtype)
+    frames = frames if gain is None else frames * gain.astype(dtype)
+    return frames if excluded is None else _repaired(frames, excluded)
+
+
+@pytest.fixture(scope="session")
+def repaired() -> Callable[..., np.ndarray]:
+    """Return the model of the repair of excluded pixels."""
+    return _repaired
+
+
+@pytest.fixture(scope="session")
+def modelled() -> Callable[..., np.ndarray]:
+    """Return the model of all corrections."""
+    return _modelled

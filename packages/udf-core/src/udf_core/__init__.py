@@ -11,13 +11,19 @@ except ImportError as error:
 
 from ._buffer import AuxBuffer, BufferWrapper, MaskedResult
 from ._context import AsyncResultGenerator, Context, ResultGenerator
+from ._corrections import CorrectionSet, SuppliesCorrections
+from ._corrections_masks import correct, correct_dot_masks
+from ._corrections_source import KnowsFrames
 from ._dataset import SourceDataSet, StreamDataset
 from ._errors import (
+    CorrectionError,
+    CorrectionTypeError,
     CoverageError,
     DuplicatePositionError,
     ExecutorSpecException,
     InvalidMaskError,
     RemoteTraceback,
+    RepairValueError,
     RoiError,
     ScanError,
     SliceUsageError,
@@ -49,12 +55,16 @@ __all__ = [
     "AuxBuffer",
     "BufferWrapper",
     "Context",
+    "CorrectionError",
+    "CorrectionSet",
+    "CorrectionTypeError",
     "CoverageError",
     "Crew",
     "DuplicatePositionError",
     "Executor",
     "ExecutorSpecException",
     "InvalidMaskError",
+    "KnowsFrames",
     "MaskContainer",
     "MaskedResult",
     "MergeView",
@@ -62,6 +72,7 @@ __all__ = [
     "ProgressReporter",
     "ProgressState",
     "RemoteTraceback",
+    "RepairValueError",
     "ResultGenerator",
     "RoiError",
     "RollingResults",
@@ -74,6 +85,7 @@ __all__ = [
     "SliceUsageError",
     "SourceDataSet",
     "StreamDataset",
+    "SuppliesCorrections",
     "TilingHint",
     "TilingScheme",
     "UDFError",
@@ -86,6 +98,8 @@ __all__ = [
     "WorkerLost",
     "WorkerLostError",
     "WorkerLostWarning",
+    "correct",
+    "correct_dot_masks",
     "make_executor",
     "prod",
     "roi_mask",

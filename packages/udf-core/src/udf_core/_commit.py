@@ -7,7 +7,7 @@ the feed says that the worker still owned those chunks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cloudpickle
@@ -16,6 +16,7 @@ from arraystream import ItemDescriptor
 
 from . import compat
 from ._buffer import Array
+from ._corrections import CorrectionSet
 from ._grid import Positions
 from ._scan import ScanMap
 from ._shape import Shape
@@ -79,6 +80,8 @@ class Job:
         How long to wait for more before results are committed.
     held_bytes
         Most bytes of chunks to hold uncommitted.
+    corrections
+        What is done to the frames before UDFs see them.
     """
 
     number: int
@@ -92,6 +95,7 @@ class Job:
     commit_s: float = 0.05
     idle_s: float = 0.005
     held_bytes: int = 16 << 20
+    corrections: CorrectionSet = field(default_factory=CorrectionSet)
 
     def with_kwargs(self, kwargs: Sequence[Mapping[str, Any]]) -> Job:
         """Return this job with other arguments of the UDFs."""

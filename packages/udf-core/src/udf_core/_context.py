@@ -9,6 +9,7 @@ from typing import Any, Self
 from arraystream import load_plugin
 
 from ._buffer import BufferWrapper
+from ._corrections import CorrectionSet
 from ._dataset import SourceDataSet, StreamDataset
 from ._executor import Executor, make_executor
 from ._merge import UDFResults
@@ -137,6 +138,7 @@ class Context:
         scan: Scan | None = None,
         sync_offset: int = 0,
         chunk_items: int | None = None,
+        corrections: CorrectionSet | None = None,
         **kwargs: Any,
     ) -> SourceDataSet:
         """Open a file or an array.
@@ -148,7 +150,7 @@ class Context:
             ``arraystream.sources``.
         *args, **kwargs
             For the source; ``"raw"`` takes ``path, dtype, sig_shape``.
-        nav_shape, scan, sync_offset, chunk_items
+        nav_shape, scan, sync_offset, chunk_items, corrections
             See `SourceDataSet`.
 
         Raises
@@ -166,7 +168,12 @@ class Context:
         if not hasattr(source, "descriptor"):
             raise TypeError(f"{filetype!r} opens a live connection, not a file; see the livestem package")
         return SourceDataSet(
-            source, nav_shape=nav_shape, scan=scan, sync_offset=sync_offset, chunk_items=chunk_items
+            source,
+            nav_shape=nav_shape,
+            scan=scan,
+            sync_offset=sync_offset,
+            chunk_items=chunk_items,
+            corrections=corrections,
         )
 
     def run_udf(
@@ -174,7 +181,7 @@ class Context:
         dataset: StreamDataset,
         udf: UDF | Sequence[UDF],
         roi: Any = None,
-        corrections: Any = None,
+        corrections: CorrectionSet | None = None,
         progress: bool | ProgressReporter = False,
         backends: str | Sequence[str] | None = None,
         plots: Any = None,
@@ -191,7 +198,8 @@ class Context:
         roi
             Positions to use, see `roi_mask`.
         corrections
-            Not supported yet.
+            Dark frame, gain map and dead pixels; replaces those that the data set supplies.  An empty
+            `CorrectionSet` switches them off.
         progress
             True for a progress bar, or a `ProgressReporter`.
         backends
@@ -217,7 +225,7 @@ class Context:
         dataset: StreamDataset,
         udf: UDF | Sequence[UDF],
         roi: Any = None,
-        corrections: Any = None,
+        corrections: CorrectionSet | None = None,
         progress: bool | ProgressReporter = False,
         backends: str | Sequence[str] | None = None,
         plots: Any = None,
@@ -245,19 +253,25 @@ class Context:
         dataset: StreamDataset,
         udf: UDF | Sequence[UDF],
         roi: Any,
-        corrections: Any,
+        corrections: CorrectionSet | None,
         progress: bool | ProgressReporter,
         backends: str | Sequence[str] | None,
         plots: Any,
     ) -> Run:
-        if corrections is not None:
-            raise NotImplementedError("corrections are not supported yet; run without them")
         if plots is not None:
             raise NotImplementedError(
                 "plots= is not supported here; see the live views of the livestem package"
             )
         udfs = [udf] if isinstance(udf, UDF) else list(udf)
-        self.last_run = Run(dataset, udfs, self.executor, roi=roi, backends=backends, progress=progress)
+        self.last_run = Run(
+            dataset,
+            udfs,
+            self.executor,
+            roi=roi,
+            corrections=corrections,
+            backends=backends,
+            progress=progress,
+        )
         return self.last_run
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ import numpy as np
 
 from arraystream import ArraySource, Feed
 
+from ._corrections import CorrectionSet
 from ._roi import RoiBuilder
 from ._scan import Scan
 from ._shape import Shape
@@ -64,11 +65,15 @@ class SourceDataSet:
         See `Scan.offset`.
     chunk_items
         Items that a worker takes at once; chosen by the source if not given.
+    corrections
+        What is wrong with the detector, for all runs that are not given other corrections.
 
     Raises
     ------
     ScanError
         If the scan does not fit the number of items.
+    CorrectionError
+        If the corrections do not fit the frames.
 
     Examples
     --------
@@ -86,6 +91,7 @@ class SourceDataSet:
         scan: Scan | None = None,
         sync_offset: int = 0,
         chunk_items: int | None = None,
+        corrections: CorrectionSet | None = None,
     ) -> None:
         if scan is not None and (nav_shape is not None or sync_offset):
             raise ValueError("give either scan, or nav_shape and sync_offset")
@@ -95,6 +101,8 @@ class SourceDataSet:
         self._source = source
         self._scan = scan.resolve(source.n_items)
         self._chunk_items = chunk_items
+        sig_shape = source.descriptor.item_shape
+        self._corrections = None if corrections is None else corrections.for_frames(sig_shape)
 
     @property
     def shape(self) -> Shape:
@@ -106,6 +114,15 @@ class SourceDataSet:
     def dtype(self) -> np.dtype[Any]:
         """Type of the data as stored, in native byte order."""
         return np.dtype(self._source.descriptor.dtype)
+
+    @property
+    def known_sig_shape(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self._source.descriptor.item_shape
+
+    def get_correction_data(self) -> CorrectionSet | None:
+        """Return the corrections that this data set was given."""
+        return self._corrections
 
     @property
     def scan(self) -> Scan:

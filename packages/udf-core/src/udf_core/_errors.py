@@ -45,6 +45,18 @@ class ExecutorSpecException(UDFError, ValueError):  # noqa: N818  (the contract'
     """The wanted executor does not exist or does not take these settings."""
 
 
+class CorrectionError(UDFError, ValueError):
+    """Detector corrections contradict each other, or do not fit the frames."""
+
+
+class RepairValueError(CorrectionError):
+    """A pixel can't be repaired: no neighbour is left, or a tile holds only part of its neighbourhood."""
+
+
+class CorrectionTypeError(UDFError, TypeError):
+    """Data or corrections are of a type that can't be corrected, e.g. integers in place."""
+
+
 class CoverageError(UDFError, AssertionError):
     """The engine itself skipped or repeated data.  Always a bug of this package: please report it."""
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ._buffer import Array, AuxBuffer, BufferWrapper, MaskedResult
 from ._commit import PartialResult
+from ._corrections import CorrectionSet
 from ._errors import CoverageError, UDFException
 from ._grid import Positions
 from ._meta import UDFMeta
@@ -95,6 +96,8 @@ class Merger:
         Selected positions in navigation shape, or ``None``.
     dataset_dtype, input_dtype
         Type of the data, and as UDFs see it.
+    corrections
+        What is done to the frames.
 
     Attributes
     ----------
@@ -109,6 +112,7 @@ class Merger:
         roi: npt.NDArray[np.bool_] | None,
         dataset_dtype: npt.DTypeLike,
         input_dtype: npt.DTypeLike,
+        corrections: CorrectionSet | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self._udfs = tuple(udfs)
@@ -119,7 +123,8 @@ class Merger:
         self.damage: npt.NDArray[np.bool_] = np.zeros(n_selected, dtype=bool)
         self._aux: list[dict[str, tuple[Array, Array]]] = [{} for _ in udfs]
         for index, udf in enumerate(self._udfs):
-            udf.set_meta(UDFMeta(None, dataset_shape, roi, dataset_dtype, input_dtype))
+            meta = UDFMeta(None, dataset_shape, roi, dataset_dtype, input_dtype, corrections=corrections)
+            udf.set_meta(meta)
             self._fit_aux(index, udf)
             self._allocate(index, udf)
 

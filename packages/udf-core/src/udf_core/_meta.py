@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ._corrections import CorrectionSet
 from ._errors import UDFException
 from ._shape import Shape, Slice
 
@@ -38,7 +39,7 @@ class UDFMeta:
     tiling_scheme, tiling_index
         How frames are cut into tiles, and the number of the current tile in it; ``None`` on the main side.
     corrections
-        ``None``: not supported yet.
+        What is done to the frames before UDFs see them; an empty set if nothing is.
     device_class
         ``"cpu"``.
     threads_per_worker
@@ -58,7 +59,7 @@ class UDFMeta:
         input_dtype: npt.DTypeLike,
         tiling_scheme: TilingScheme | None = None,
         tiling_index: int = 0,
-        corrections: Any = None,
+        corrections: CorrectionSet | None = None,
         device_class: str | None = None,
         threads_per_worker: int | None = None,
         array_backend: str | None = None,
@@ -70,7 +71,7 @@ class UDFMeta:
         self.input_dtype: np.dtype[Any] = np.dtype(input_dtype)
         self.tiling_scheme = tiling_scheme
         self.tiling_scheme_idx = tiling_index
-        self.corrections = corrections
+        self.corrections = CorrectionSet() if corrections is None else corrections
         self.device_class = device_class or "cpu"
         self.threads_per_worker = threads_per_worker
         self.array_backend = array_backend

@@ -63,6 +63,7 @@ class Partition:
             job.descriptor.dtype,
             job.input_dtype,
             tiling_scheme=job.scheme,
+            corrections=job.corrections,
             device_class="cpu",
             threads_per_worker=job.threads_per_worker,
             array_backend="numpy",

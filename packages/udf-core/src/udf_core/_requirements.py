@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from arraystream import ItemDescriptor
 
+from ._corrections import CorrectionSet
 from ._errors import UDFException
 from ._tile_reader import is_plain
 from ._tiling import TILE_BYTES, TilingPreference, TilingScheme, negotiate
@@ -59,15 +60,24 @@ def check_udf(udf: UDF, backends: str | Sequence[str] | None) -> None:
         )
 
 
-def input_dtype(stored: npt.DTypeLike, udfs: Sequence[UDF]) -> np.dtype[Any]:
-    """Return the type in which all UDFs of a run get their data."""
+def input_dtype(
+    stored: npt.DTypeLike, udfs: Sequence[UDF], corrections: CorrectionSet | None = None
+) -> np.dtype[Any]:
+    """Return the type in which all UDFs of a run get their data; with corrections at least float32."""
+    if corrections is not None and corrections.have_corrections():
+        stored = np.result_type(np.float32, np.dtype(stored))
     wanted = [np.dtype(udf.get_preferred_input_dtype()) for udf in udfs]
     # One after the other: all at once, NumPy would find smaller types than the contract says.
     return functools.reduce(np.result_type, wanted, np.dtype(stored))
 
 
 def tiling_scheme(
-    descriptor: ItemDescriptor, dtype: npt.DTypeLike, udfs: Sequence[UDF], *, tile_bytes: int = TILE_BYTES
+    descriptor: ItemDescriptor,
+    dtype: npt.DTypeLike,
+    udfs: Sequence[UDF],
+    *,
+    tile_bytes: int = TILE_BYTES,
+    corrections: CorrectionSet | None = None,
 ) -> TilingScheme:
     """Return how frames are cut for these UDFs; their `meta` is set."""
     return negotiate(
@@ -75,7 +85,10 @@ def tiling_scheme(
         np.dtype(dtype).itemsize,
         [tiling_preference(udf) for udf in udfs],
         tile_bytes=tile_bytes,
-        whole_frames=is_plain(descriptor, dtype),
+        whole_frames=is_plain(descriptor, dtype, corrections),
+        forbidden=None
+        if corrections is None or not corrections.have_corrections()
+        else corrections.forbidden_cuts(),
     )
 
 

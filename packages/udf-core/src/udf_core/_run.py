@@ -22,6 +22,8 @@ import numpy as np
 from arraystream import Feed, FeedVerdict, StateError, StreamError
 
 from ._commit import Commit, Ended, Event, Failure, Gone, Job, UDFSpec
+from ._corrections import CorrectionSet
+from ._corrections_source import corrections_of, early_corrections
 from ._dataset import StreamDataset
 from ._errors import (
     CoverageError,
@@ -71,6 +73,8 @@ class Run:
         Where the work is done.
     roi
         Selected positions, see `roi_mask`.
+    corrections
+        What is done to the frames before UDFs see them; ``None`` for what the data set supplies.
     backends
         Array types that may be used.
     progress
@@ -101,6 +105,7 @@ class Run:
         executor: Executor,
         *,
         roi: Any = None,
+        corrections: CorrectionSet | None = None,
         backends: str | Sequence[str] | None = None,
         progress: bool | ProgressReporter = False,
         tile_bytes: int = TILE_BYTES,
@@ -112,6 +117,7 @@ class Run:
             check_udf(udf, backends)
         if roi is not None:
             roi = _early_mask(roi, dataset)
+        self._corrections = early_corrections(corrections, dataset)
         self.events: list[WorkerLost] = []
         self.verdict: FeedVerdict | None = None
         self.n_items = 0
@@ -194,10 +200,11 @@ class Run:
         scan = self._dataset.scan.resolve(descriptor.n_items)
         scan_map = ScanMap(scan, roi_of_scan(self._roi, scan))
         shape = Shape((*scan.nav_shape, *descriptor.item_shape), sig_dims=len(descriptor.item_shape))
-        dtype = input_dtype(descriptor.dtype, self._udfs)
+        corrections = corrections_of(self._corrections, self._dataset, descriptor.item_shape)
+        dtype = input_dtype(descriptor.dtype, self._udfs, corrections)
 
         def make_merger(udfs: Sequence[UDF]) -> Merger:
-            return Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype)
+            return Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype, corrections)
 
         merger: Merger | RollingMerger
         if scan.endless:
@@ -212,8 +219,11 @@ class Run:
             scan_map,
             shape,
             dtype,
-            tiling_scheme(descriptor, dtype, self._udfs, tile_bytes=self._tile_bytes),
+            tiling_scheme(
+                descriptor, dtype, self._udfs, tile_bytes=self._tile_bytes, corrections=corrections
+            ),
             self._executor.threads_per_worker,
+            corrections=corrections,
             **self._settings,
         )
         self._reporter.start(self._progress())

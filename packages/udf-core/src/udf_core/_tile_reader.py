@@ -1,4 +1,4 @@
-"""Tiles from the encoded bytes of a chunk: decoded into one reused buffer, or not copied at all."""
+"""Tiles from the encoded bytes of a chunk: decoded and corrected in a reused buffer, or not copied at all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import numpy.typing as npt
 from arraystream import Decoder, ItemDescriptor
 
 from ._buffer import Array
+from ._corrections import CorrectionSet
+from ._corrections_decoder import CorrectingDecoder
 from ._shape import prod
 from ._tiling import TilingScheme
 
 _ALIGNMENT = 64
 
 
-def is_plain(descriptor: ItemDescriptor, dtype: npt.DTypeLike) -> bool:
-    """Tell whether the bytes of an item are its pixels in `dtype` already."""
+def is_plain(
+    descriptor: ItemDescriptor, dtype: npt.DTypeLike, corrections: CorrectionSet | None = None
+) -> bool:
+    """Tell whether the bytes of an item are its pixels in `dtype` already, with nothing to correct."""
+    if corrections is not None and corrections.have_corrections():
+        return False
     stored = np.dtype(descriptor.codec_params.get("dtype", descriptor.dtype))
     return descriptor.codec == "raw" and stored == np.dtype(dtype) and stored.isnative
 
@@ -35,17 +41,26 @@ class TileReader:
         Type of the tiles.
     scheme
         How frames are cut.
+    corrections
+        What is done to each tile; ``None`` for nothing.
     """
 
     def __init__(
-        self, descriptor: ItemDescriptor, decoder: Decoder, dtype: np.dtype[Any], scheme: TilingScheme
+        self,
+        descriptor: ItemDescriptor,
+        decoder: Decoder,
+        dtype: np.dtype[Any],
+        scheme: TilingScheme,
+        corrections: CorrectionSet | None = None,
     ) -> None:
+        if corrections is not None and corrections.have_corrections():
+            decoder = CorrectingDecoder(descriptor, decoder, corrections, dtype, scheme)
         self.decode = decoder.decode
         self._dtype = dtype
         self._sig_shape = descriptor.item_shape
         self._rest = descriptor.item_shape[1:]
         self._item_bytes = prod(descriptor.item_shape) * dtype.itemsize
-        self._plain = is_plain(descriptor, dtype) and len(scheme) == 1
+        self._plain = is_plain(descriptor, dtype, corrections) and len(scheme) == 1
         self._memory = np.empty(0, np.uint8)
         self._tiles: dict[tuple[int, int], Array] = {}
 

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from ._shape import Shape, Slice, prod
 
 Intent = Literal["tile", "frame", "partition"]
@@ -32,6 +35,9 @@ class TilingScheme:
         Shape of a frame.
     rows
         Height of a band; the last one may be lower.
+    forbidden
+        Rows at which no band may begin, shape ``(sig_shape[0] + 1,)``: pixels on both sides are needed at
+        once.  Bands next to them get lower or higher than `rows`.
     depth
         Most frames of a tile; ``None`` for as many as the partition has.
     intent
@@ -46,10 +52,17 @@ class TilingScheme:
 
     __slots__ = ("_slices", "bands", "depth", "intent", "sig_shape")
 
-    def __init__(self, sig_shape: Sequence[int], *, rows: int, depth: int | None, intent: Intent) -> None:
+    def __init__(
+        self,
+        sig_shape: Sequence[int],
+        *,
+        rows: int,
+        depth: int | None,
+        intent: Intent,
+        forbidden: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         self.sig_shape = tuple(sig_shape)
-        height = self.sig_shape[0]
-        self.bands = tuple((start, min(start + rows, height)) for start in range(0, height, rows))
+        self.bands = cut_rows(self.sig_shape[0], rows, forbidden)
         self.depth = depth
         self.intent = intent
         rest = self.sig_shape[1:]
@@ -62,7 +75,8 @@ class TilingScheme:
     @property
     def shape(self) -> Shape:
         """Shape of the largest tile; its depth is 0 if the partition decides."""
-        return Shape((self.depth or 0, *self._slices[0].shape), len(self.sig_shape))
+        largest = max(self._slices, key=lambda band: band.shape[0])
+        return Shape((self.depth or 0, *largest.shape), len(self.sig_shape))
 
     @property
     def slices(self) -> tuple[Slice, ...]:
@@ -81,6 +95,36 @@ class TilingScheme:
     def __repr__(self) -> str:
         band = self[0].shape.to_tuple()
         return f"<TilingScheme depth={self.depth} bands={len(self)} of {band} for {self.intent}>"
+
+
+def cut_rows(
+    height: int, rows: int, forbidden: npt.NDArray[np.bool_] | None = None
+) -> tuple[tuple[int, int], ...]:
+    """Cut a frame into bands of rows that begin at no forbidden row.
+
+    Bands get up to half lower than wanted where that avoids a forbidden row, else as high as needed.
+
+    Examples
+    --------
+    >>> forbidden = np.zeros(13, bool)
+    >>> forbidden[[4, 5, 6, 7, 8]] = True
+    >>> cut_rows(12, 4, forbidden)
+    ((0, 3), (3, 9), (9, 12))
+    """
+    if forbidden is None or not forbidden.any():
+        return tuple((start, min(start + rows, height)) for start in range(0, height, rows))
+    free = np.flatnonzero(~forbidden)
+    bands = []
+    start = 0
+    while start < height:
+        lower = free[(free > start) & (free >= start + (rows + 1) // 2) & (free <= start + rows)]
+        if start + rows >= height:
+            stop = height
+        else:
+            stop = int(lower[-1] if len(lower) else free[free > start + rows][0])
+        bands.append((start, stop))
+        start = stop
+    return tuple(bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +153,7 @@ def negotiate(
     *,
     tile_bytes: int = TILE_BYTES,
     whole_frames: bool = False,
+    forbidden: npt.NDArray[np.bool_] | None = None,
 ) -> TilingScheme:
     """Find the scheme that suits all UDFs of a run.
 
@@ -127,6 +172,8 @@ def negotiate(
         Budget of a tile where nobody says otherwise.
     whole_frames
         Don't cut frames: tiles are views of what was received.
+    forbidden
+        Rows at which no band may begin, see `TilingScheme`.
     """
     methods = {preference.method for preference in preferences}
     height = sig_shape[0]
@@ -149,5 +196,8 @@ def negotiate(
     rows = max(1, min(height, int(budget // (depth * row_bytes))))
     if rows == height:
         depth = max(depth, fitting)
-    n_bands = -(-height // rows)
-    return TilingScheme(sig_shape, rows=-(-height // n_bands), depth=depth, intent="tile")
+    rows = -(-height // -(-height // rows))
+    highest = max(stop - start for start, stop in cut_rows(height, rows, forbidden))
+    if highest > rows:
+        depth = max(1, min(depth, int(budget // (highest * row_bytes))))
+    return TilingScheme(sig_shape, rows=rows, depth=depth, intent="tile", forbidden=forbidden)

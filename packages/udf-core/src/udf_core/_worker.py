@@ -73,7 +73,11 @@ class Worker:
         self._hold_leases = hold_leases
         self._stopped = stopped
         self._reader = TileReader(
-            job.descriptor, open_decoder(job.descriptor), np.dtype(job.input_dtype), job.scheme
+            job.descriptor,
+            open_decoder(job.descriptor),
+            np.dtype(job.input_dtype),
+            job.scheme,
+            job.corrections,
         )
         self._udfs = [WorkerUDF(spec, job) for spec in job.specs]
         self._unbroken = job.scheme.intent == "partition" or any(
