@@ -97,7 +97,7 @@ def test_shape_that_does_not_fit_is_an_error_that_names_both_before_any_frame(fa
     connection = fake_connection(frames(12))
 
     with pytest.raises(
-        ShapeMismatch, match=r"4×4 needs 16 frames, .* announced 12 \(3×4 would fit\)"
+        ShapeMismatch, match=r"4×4 needs 16 frames, .* announced 12 \(12 = 3×4 or 4×3 or 2×6\)"
     ) as caught:
         passive(connection, nav_shape=(4, 4))
 

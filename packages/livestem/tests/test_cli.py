@@ -151,6 +151,58 @@ def test_run_skips_frames_before_the_offset(run: Run, detector: Any, tmp_path: P
     assert np.array_equal(arrays["sumsig.intensity"].ravel(), data[2:].sum(axis=(1, 2)))
 
 
+def test_run_places_frames_as_the_scan_says(run: Run, detector: Any, tmp_path: Path) -> None:
+    data = frames(2 + 2 * (3 + 1) * (4 + 2))
+    detector(data)
+
+    result = run(
+        *("run", "fake://d", "--scan", "3x4", "--udf", "sumsig", "--out", str(tmp_path)),
+        *("--sync-offset", "2", "--flyback", "2", "--flyback-lines", "1", "--snake", "--repeats", "2"),
+        *("--roi", "0:2,0:4"),
+    )
+
+    assert result.exit_code == 0, result.output
+    arrays, about = read_results(tmp_path / "results.npz")
+    expected = data[2:].sum(axis=(1, 2)).reshape(2, 4, 6)[:, :3, :4].astype(float)
+    expected[:, 1] = expected[:, 1, ::-1]
+    assert np.array_equal(arrays["sumsig.intensity"][:, :2], expected[:, :2])
+    assert arrays["valid"].shape == (2, 3, 4)
+    assert not arrays["valid"][:, 2].any()
+    assert about["scan"] == {
+        "shape": [3, 4], "offset": 2, "flyback": 2, "flyback_lines": 1, "snake": True, "repeats": 2,
+        "endless": False,
+    }  # fmt: skip
+
+
+def test_square_scan_is_found_with_its_flyback(run: Run, detector: Any, tmp_path: Path) -> None:
+    detector(frames(3 * 5))
+
+    result = run("run", "fake://d", "--flyback", "2", "--out", str(tmp_path))
+
+    assert result.exit_code == 0, result.output
+    assert read_results(tmp_path / "results.npz")[0]["valid"].shape == (3, 3)
+
+
+def test_endless_scan_shows_the_newest_pass(run: Run, detector: Any, tmp_path: Path) -> None:
+    data = frames(3 * 12 + 5)
+    detector(data)
+
+    result = run(
+        *("run", "fake://d", "--scan", "3x4", "--endless", "--out", str(tmp_path)),
+        *("--udf", "sumsig", "--udf", "sum"),
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "12 of 12 in the result, the newest of 4 passes" in result.output
+    arrays, about = read_results(tmp_path / "results.npz")
+    sums = data.sum(axis=(1, 2))
+    assert arrays["sumsig.intensity"].ravel().tolist() == [*sums[36:], *sums[29:36]]
+    assert np.array_equal(arrays["sum.intensity"], data[24:36].sum(axis=0))
+    assert arrays["valid"].all()
+    assert about["complete"]
+    assert about["figures"]["n_passes"] == 4
+
+
 def test_run_repeats_into_numbered_folders(run: Run, detector: Any, tmp_path: Path) -> None:
     first, second = frames(12), frames(12) + 1
     detector(first, second)
@@ -303,8 +355,10 @@ def test_settings_that_are_none_are_refused(run: Run) -> None:
     assert "'gain' is not NAME=VALUE" in result.output
 
 
-def test_offset_needs_a_scan(run: Run) -> None:
-    assert "--offset needs a --scan" in one_line(run("run", "merlin://127.0.0.1", "--offset", "3"))
+def test_endless_scan_needs_its_shape_and_has_no_repeats(run: Run) -> None:
+    url = "merlin://127.0.0.1"
+    assert "choose one" in one_line(run("run", url, "--endless", "--repeats", "2"))
+    assert "without −1" in one_line(run("run", url, "--endless", "--scan", "-1x3"))
 
 
 def test_region_outside_is_an_error(run: Run, detector: Any, tmp_path: Path) -> None:

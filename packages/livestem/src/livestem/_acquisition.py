@@ -9,6 +9,7 @@ first frame.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ from arraystream import (
     StateError,
     StreamError,
 )
-from udf_core import Scan, ScanError, Shape
+from udf_core import RoiBuilder, Scan, ScanError, Shape
 
 from ._errors import AcquisitionTimeout, ShapeMismatch
 from ._hooks import DetermineNavShapeEnv, Hooks, ReadyForDataEnv
-from ._nav_shape import NavShape, check_lengths, shape_text, square, suggestion
+from ._nav_shape import NavShape, check_lengths, shape_text
+
+MOST_SHAPES = 3
 
 
 class Acquisition:
@@ -49,7 +52,9 @@ class Acquisition:
     hooks
         The user's code.
     scan
-        Offset, flyback, snake …; wins over `nav_shape`.
+        Shape, offset, flyback, snake …; wins over `nav_shape`.
+    scan_options
+        Arguments of `Scan` but the shape, which is found out as usual.
     timeout
         Seconds to wait for an acquisition and for its first frame; ``None`` waits.
     """
@@ -64,8 +69,13 @@ class Acquisition:
         pending: PendingAcquisition | None = None,
         hooks: Hooks | None = None,
         scan: Scan | None = None,
+        scan_options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> None:
+        if scan is not None and scan_options:
+            raise ValueError(
+                f"pass either scan, with everything in it, or {', '.join(scan_options)} beside nav_shape"
+            )
         if controller is not None and pending is not None:
             raise ValueError(
                 "pass either a controller (active mode: we arm) or pending_aq (passive mode: it is armed)"
@@ -80,6 +90,7 @@ class Acquisition:
         self._timeout = timeout
         self._hint = None if nav_shape is None else check_lengths(nav_shape)
         self._wanted = scan
+        self._options = dict(scan_options or {})
         self._scan: Scan | None = None
         self._descriptor: ItemDescriptor | None = None
         self._feed: Feed | None = None
@@ -177,8 +188,13 @@ class Acquisition:
 
     @property
     def nav_shape(self) -> NavShape:
-        """Shape of the scan; known like `scan`."""
-        return self.scan.shape
+        """Shape of the results: the scan's, repeats in front; known like `scan`."""
+        return self.scan.nav_shape
+
+    @property
+    def roi(self) -> RoiBuilder:
+        """Makes regions of interest by indexing: ``aq.roi[2:4]``; known like `scan`."""
+        return RoiBuilder(self.nav_shape)
 
     @property
     def descriptor(self) -> ItemDescriptor:
@@ -223,7 +239,8 @@ class Acquisition:
             return self._pending
         if self._controller is not None:
             self._settle_scan(None)
-            self._controller.arm(n_items=self.scan.n_items + self.scan.offset)
+            endless = self.scan.endless
+            self._controller.arm(n_items=None if endless else self.scan.n_items + self.scan.offset)
         self._pending = self._await_acquisition()
         self._settle_scan(self._pending)
         if self._controller is not None:
@@ -250,7 +267,7 @@ class Acquisition:
     def _settle_scan(self, pending: PendingAcquisition | None) -> None:
         """Find out the scan, from what is known by now, and compare it with what was announced."""
         n_frames = None if pending is None else pending.n_items
-        scan = self._wanted or Scan(self._find_shape(pending))
+        scan = self._wanted or Scan(self._find_shape(pending), **self._options)
         try:
             self._scan = scan.resolve(n_frames)
         except ScanError as error:
@@ -265,7 +282,7 @@ class Acquisition:
             answer = self._controller.determine_nav_shape(n_frames)
         if answer is None and pending is not None:
             answer = pending.index_shape or None
-        answer = answer or square(n_frames)
+        answer = answer or self._square(n_frames)
         if answer is None:
             known = "an unknown number of frames" if n_frames is None else f"{n_frames} frames"
             raise ShapeMismatch(
@@ -276,19 +293,48 @@ class Acquisition:
             )
         return check_lengths(answer)
 
+    def _square(self, n_frames: int | None) -> NavShape | None:
+        """Return the square scan of that many frames, flyback and all, or ``None`` if there is none."""
+        try:
+            shape = Scan((-1, -1), **self._options).resolve(n_frames).shape
+        except ScanError:
+            return None
+        return shape if all(shape) else None
+
 
 def _misfit(scan: Scan, n_frames: int | None) -> ShapeMismatch:
     shape = shape_text(scan.shape)
-    if n_frames is None:
-        text = f"the scan's shape {shape} can't be filled in: the detector announces no number of frames"
+    if n_frames is None or (scan.endless and -1 in scan.shape):
+        why = "the detector announces no number of frames" if n_frames is None else "the scan is endless"
+        text = f"the scan's shape {shape} can't be filled in: {why}"
         advice = "pass nav_shape without −1"
     elif -1 in scan.shape:
         text = f"no whole number makes a scan of {shape} hold the {n_frames} frames announced"
         advice = "pass nav_shape without −1"
+    elif scan.endless:
+        text = (
+            f"one pass of an endless scan of {shape} needs {scan.items_per_pass} frames, but the detector "
+            f"announced {n_frames} in all"
+        )
+        advice = "arm it for more, or without end"
     else:
-        offset = f" with an offset of {scan.offset}" if scan.offset else ""
-        text = f"a scan of {shape}{offset} needs {scan.n_items} frames, but the detector announced {n_frames}"
+        text = f"a scan of {shape}{_extras(scan)} needs {scan.n_items} frames, "
+        text += f"but the detector announced {n_frames}"
         advice = "pass the shape that was scanned, or a Scan with its offset and flyback"
-        fits = suggestion(n_frames, scan.shape)
-        text += "" if fits is None or scan.offset else f" ({shape_text(fits)} would fit)"
+        fits = [] if scan.offset else scan.fitting_shapes(n_frames)[:MOST_SHAPES]
+        if fits:
+            before = f"{scan.repeats} × " if scan.repeats > 1 else ""
+            after = " and flyback" if scan.flyback or scan.flyback_lines else ""
+            text += f" ({n_frames} = {before}{' or '.join(map(shape_text, fits))}{after})"
     return ShapeMismatch(f"{text}; {advice}", nav_shape=scan.shape, n_frames=n_frames)
+
+
+def _extras(scan: Scan) -> str:
+    parts = [
+        f"{scan.repeats} repeats" if scan.repeats > 1 else "",
+        f"an offset of {scan.offset}" if scan.offset else "",
+        f"{scan.flyback} flyback frames per line" if scan.flyback else "",
+        f"{scan.flyback_lines} flyback lines" if scan.flyback_lines else "",
+    ]
+    words = [part for part in parts if part]
+    return f" with {', '.join(words)}" if words else ""

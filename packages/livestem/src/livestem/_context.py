@@ -102,6 +102,12 @@ class LiveContext(Context):
         hooks: Hooks | None = None,
         *,
         scan: Scan | None = None,
+        sync_offset: int = 0,
+        flyback: int = 0,
+        flyback_lines: int = 0,
+        snake: bool = False,
+        repeats: int = 1,
+        endless: bool = False,
         timeout: float | None = None,
     ) -> Acquisition:
         """Describe a scan that a run will read.
@@ -122,7 +128,9 @@ class LiveContext(Context):
         hooks
             User code to be called on the way.
         scan
-            Offset, flyback, snake order; wins over `nav_shape`.
+            Everything about the scan in one object; wins over `nav_shape`, and the following are left out.
+        sync_offset, flyback, flyback_lines, snake, repeats, endless
+            How the shape is scanned, see `udf_core.Scan`; `sync_offset` is its ``offset``.
         timeout
             Seconds to wait for an acquisition and for its first frame; ``None`` waits.
 
@@ -134,6 +142,15 @@ class LiveContext(Context):
         ValueError
             If a length is 0 or below −1, or arguments contradict each other.
         """
+        options = {
+            "offset": sync_offset,
+            "flyback": flyback,
+            "flyback_lines": flyback_lines,
+            "snake": snake,
+            "repeats": repeats,
+            "endless": endless,
+        }
+        usual = Scan((1,))
         return Acquisition(
             conn,
             nav_shape=nav_shape,
@@ -142,5 +159,6 @@ class LiveContext(Context):
             pending=pending_aq,
             hooks=hooks,
             scan=scan,
+            scan_options={name: value for name, value in options.items() if value != getattr(usual, name)},
             timeout=timeout,
         )

@@ -29,13 +29,17 @@ class Figures:
     Parameters
     ----------
     n_frames, n_frames_expected
-        Frames that are in the result, and that the scan wants.
+        Frames that are in the result, and that the scan wants.  Of an endless scan: of one pass.
     n_received, n_bytes
         What the connection received meanwhile.
     n_lost, n_stale, n_duplicate, n_out_of_order, n_corrupt, n_discarded
         As in `arraystream.ConnectionStatistics`, of this run.
     duration_s
         First to last frame received; ``None`` if there were fewer than two.
+    n_passes
+        Passes that have begun; more than 1 if the scan is endless.
+    n_surplus
+        Frames behind the last pass, which are in no result.
     first_result_s
         First frame received to first partial result.
     latency_s
@@ -58,6 +62,8 @@ class Figures:
     n_out_of_order: int = 0
     n_corrupt: int = 0
     n_discarded: int = 0
+    n_passes: int = 1
+    n_surplus: int = 0
     duration_s: float | None = None
     first_result_s: float | None = None
     latency_s: float | None = None
@@ -140,13 +146,21 @@ class Meter:
         )
 
     def figures(
-        self, *, n_frames: int, n_frames_expected: int, executor: str, n_workers: int, ended_s: float | None
+        self,
+        *,
+        n_frames: int,
+        n_frames_expected: int,
+        executor: str,
+        n_workers: int,
+        ended_s: float | None,
+        n_passes: int = 1,
+        n_surplus: int = 0,
     ) -> Figures:
         """Sum up the run.
 
         Parameters
         ----------
-        n_frames, n_frames_expected, executor, n_workers
+        n_frames, n_frames_expected, executor, n_workers, n_passes, n_surplus
             As in `Figures`.
         ended_s
             ``time.monotonic()`` when the final result was there, ``None`` without one.
@@ -161,6 +175,8 @@ class Meter:
         return Figures(
             n_frames=n_frames,
             n_frames_expected=n_frames_expected,
+            n_passes=n_passes,
+            n_surplus=n_surplus,
             n_received=received,
             n_bytes=counters.n_bytes - before.n_bytes,
             duration_s=_difference(last, first),

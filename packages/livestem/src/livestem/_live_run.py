@@ -67,6 +67,8 @@ class Job:
         Which positions to process, shape of the scan.
     scales
         Distances of neighbouring pixels.
+    endless
+        Whether the scan has no last pass.
     executor, n_workers
         Who does it; only reported.
     """
@@ -75,6 +77,7 @@ class Job:
     labels: Sequence[str]
     roi: npt.NDArray[np.bool_] | None = None
     scales: Scales = field(default_factory=Scales)
+    endless: bool = False
     executor: str = ""
     n_workers: int = 0
 
@@ -86,7 +89,7 @@ class Job:
         part
             What ``run_udf_iter`` yields.
         """
-        return take_snapshot(part.buffers, part.damage.data, self.labels, self.scales)
+        return take_snapshot(part.buffers, part.covered.data, self.labels, self.scales)
 
 
 def warm_up(
@@ -142,9 +145,13 @@ def process_scan(
     n_wanted = 0
     if snapshot is not None:
         n_wanted = snapshot.valid.size if job.roi is None else int(np.count_nonzero(job.roi))
+    n_done = 0 if snapshot is None else int(np.count_nonzero(snapshot.valid))
+    run = context.last_run
     figures = meter.figures(
-        n_frames=0 if snapshot is None else int(np.count_nonzero(snapshot.valid)),
+        n_frames=n_done,
         n_frames_expected=n_wanted,
+        n_passes=0 if snapshot is None or run is None else run.results.scan_pass + 1,
+        n_surplus=0 if run is None else run.n_surplus,
         executor=job.executor,
         n_workers=job.n_workers,
         ended_s=ended_s if snapshot is not None and error is None else None,

@@ -42,7 +42,7 @@ from ._meta import UDFMeta
 from ._namespace import MergeView
 from ._passes import RollingResults
 from ._progress import ProgressReporter, ProgressState
-from ._roi import roi_mask
+from ._roi import RoiBuilder, roi_mask
 from ._run import Run
 from ._scan import Scan, ScanMap
 from ._shape import Shape, Slice, prod
@@ -74,6 +74,7 @@ __all__ = [
     "RemoteTraceback",
     "RepairValueError",
     "ResultGenerator",
+    "RoiBuilder",
     "RoiError",
     "RollingResults",
     "Run",

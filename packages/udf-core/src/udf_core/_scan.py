@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ._errors import CoverageError, ScanError
 from ._grid import NOWHERE, Positions, choose_nearest, order_of_positions, snap
-from ._scan_fit import derived_size, fitting_text
+from ._scan_fit import derived_size, fitting_shapes, fitting_text
 from ._shape import prod
 
 
@@ -254,6 +254,16 @@ class Scan:
             if size is not None:
                 return replace(self, shape=self._with_size(size))
         raise ScanError(self._misfit(n_items))
+
+    def fitting_shapes(self, n_items: int) -> list[tuple[int, int]]:
+        """Return shapes of two axes that would hold so many items, those most like this one first.
+
+        Parameters
+        ----------
+        n_items
+            How many items will come; flyback and repeats stay as they are.
+        """
+        return fitting_shapes(self, n_items)
 
     def positions(self, first: int, n: int) -> Positions:
         """Return the positions of items ``[first, first + n)``, flat; `NOWHERE` (-1) for none.

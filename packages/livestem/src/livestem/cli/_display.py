@@ -92,7 +92,7 @@ class ScanDisplay:
         self._looked_s = now
         valid = part.damage.data
         n_wanted = valid.size if self._job.roi is None else int(np.count_nonzero(self._job.roi))
-        self._move(int(np.count_nonzero(valid)), n_wanted)
+        self._move(int(np.count_nonzero(valid)), n_wanted, part.scan_pass)
         if self._preview is not None and self._preview.is_due:
             self._preview.show(self._job.snapshot(part))
 
@@ -104,12 +104,14 @@ class ScanDisplay:
         outcome
             Of the run.
         """
-        self._move(outcome.figures.n_frames, outcome.figures.n_frames_expected)
+        figures = outcome.figures
+        self._move(figures.n_frames, figures.n_frames_expected, max(0, figures.n_passes - 1))
         if self._preview is not None and outcome.snapshot is not None:
             self._preview.show(outcome.snapshot)
 
-    def _move(self, n_done: int, n_wanted: int) -> None:
-        self._progress.update(self._task, description=self._title, total=n_wanted or None, completed=n_done)
+    def _move(self, n_done: int, n_wanted: int, scan_pass: int) -> None:
+        title = f"{self._title}, pass {scan_pass + 1}" if self._job.endless else self._title
+        self._progress.update(self._task, description=title, total=n_wanted or None, completed=n_done)
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)

@@ -109,7 +109,7 @@ class Setting(click.ParamType):  # type: ignore[type-arg]
         return next(iter(settings.items()))
 
 
-def read_region(text: str, nav_shape: NavShape) -> npt.NDArray[np.bool_]:
+def read_region(text: str, nav_shape: NavShape, pass_shape: NavShape | None = None) -> npt.NDArray[np.bool_]:
     """Turn a `Region` into a map of the positions to process.
 
     Parameters
@@ -118,25 +118,30 @@ def read_region(text: str, nav_shape: NavShape) -> npt.NDArray[np.bool_]:
         As typed.
     nav_shape
         Shape of the scan.
+    pass_shape
+        Of one of its passes, which the region may have too: then it holds for each.
 
     Raises
     ------
     ValueError
         If it does not fit the scan, or selects nothing.
     """
+    shape = nav_shape
     if text.endswith(".npy"):
         region = np.load(Path(text), allow_pickle=False).astype(bool)
-        if region.shape != nav_shape:
+        if region.shape not in (nav_shape, pass_shape):
             raise ValueError(f"the region in {text} has shape {region.shape}, but the scan is {nav_shape}")
     else:
         parts = [
             slice(*(int(word) if word.strip() else None for word in part.split(":")))
             for part in text.split(",")
         ]
-        if len(parts) != len(nav_shape):
+        if pass_shape is not None and len(parts) == len(pass_shape):
+            shape = pass_shape
+        if len(parts) != len(shape):
             raise ValueError(f"the region {text} has {len(parts)} axes, but the scan has {len(nav_shape)}")
-        region = np.zeros(nav_shape, dtype=bool)
+        region = np.zeros(shape, dtype=bool)
         region[tuple(parts)] = True
     if not region.any():
         raise ValueError(f"the region {text} selects no position of a {nav_shape} scan")
-    return np.asarray(region, dtype=np.bool_)
+    return np.array(np.broadcast_to(region, nav_shape), dtype=np.bool_)

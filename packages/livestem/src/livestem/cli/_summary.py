@@ -53,7 +53,7 @@ def summary_rows(detector: str, scan: str, figures: Figures) -> list[tuple[str, 
     rows = [
         ("detector", detector),
         ("scan", scan),
-        ("frames", f"{figures.n_frames} of {figures.n_frames_expected} in the result"),
+        ("frames", _frames(figures)),
         ("speed", _speed(figures)),
         ("losses", _losses(figures)),
         ("buffer fill", f"{figures.buffer_high_water:.0%} at most"),
@@ -64,6 +64,15 @@ def summary_rows(detector: str, scan: str, figures: Figures) -> list[tuple[str, 
         busy = "" if not figures.duration_s else f", {figures.cpu_s / figures.duration_s:.0%} of one core"
         rows.append(("CPU", f"{figures.cpu_s:.2f} s{busy}, {figures.cpu_us_per_frame:.0f} µs per frame"))
     return rows
+
+
+def _frames(figures: Figures) -> str:
+    text = f"{figures.n_frames} of {figures.n_frames_expected} in the result"
+    if figures.n_passes > 1:
+        text += f", the newest of {figures.n_passes} passes"
+    if figures.n_surplus:
+        text += f"; {figures.n_surplus} more came after the end of the scan"
+    return text
 
 
 def _speed(figures: Figures) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from livestem._results import Scales
 
 OPEN_TIMEOUT_S = 5.0
+SCAN_OPTIONS = ("sync_offset", "flyback", "flyback_lines", "snake", "repeats", "endless")
 USUAL_FRAME, USUAL_DTYPES = (256, 256), ("u1", "u2")
 HELP = """\
 Process scans of the live detector at URL; write pictures and numbers.
@@ -40,16 +41,33 @@ Process scans of the live detector at URL; write pictures and numbers.
 Examples
   livestem run merlin://127.0.0.1 --scan 128x128 --udf sum --udf com --out result/
   livestem run merlin://192.168.0.10 --udf adf=ring:inner=40,outer=120 --step 0.05nm --live
-  livestem run merlin://127.0.0.1 --scan 256x256 --repeat 0 --executor processes
+  livestem run merlin://127.0.0.1 --scan 256x256 --acquisitions 0 --executor processes
+  livestem run merlin://127.0.0.1 --scan 128x128 --endless --flyback 4 --live
+  livestem run merlin://127.0.0.1 --scan 64x64 --repeats 10 --snake --sync-offset 3
   livestem run merlin://127.0.0.1 --scan 64x64 --roi 0:32,0:64 --timeout 30
   livestem run merlin://127.0.0.1 --scan 64x64 --trigger --set trigger_start=soft --set counter_depth=12
 
 Somebody else arms the detector and starts the scan, unless --arm or --trigger says otherwise.
 Algorithms and their parameters: livestem udfs.  Detectors: livestem detectors.
 
+How frames come about: --scan is the shape of one pass.  --sync-offset, --flyback, --flyback-lines and
+--snake say which frame belongs to which position; frames that belong to none are left out.  With
+--repeats the result has an axis more.  With --endless it shows the newest value of each position, and
+sums of the newest complete pass, until Ctrl-C or the detector's end.  A scan that does not fit the
+frames that the detector announces is refused before the first one.
+
+
+  --scan 4x5 --flyback 2        5 frames of a line, 2 that belong nowhere, 5 of the next line …
+  --scan 4x5 --flyback-lines 1  4 lines of 5, one line that belongs nowhere, the next pass …
+  --scan 4x5 --snake            every second line of a pass is scanned backwards
+  --scan 4x5 --sync-offset 3    3 frames come before the first position; −3: the first 3 positions
+                                have no frame
+  --acquisitions 10             10 acquisitions of the detector, one result folder each
+  --repeats 10                  one acquisition that scans the shape 10 times
+
 Writes one PNG per result and results.npz with all numbers, the map of valid positions and how they
-were made.  Ctrl-C ends the scan and keeps what is there.  Exit code 0: complete; 1: an error, or
-the detector stopped early; 130: Ctrl-C.
+were made.  Ctrl-C ends the scan and keeps what is there.  Exit code 0: complete, or an endless scan
+ended by Ctrl-C; 1: an error, or the detector stopped early; 130: Ctrl-C.
 """
 
 
@@ -59,7 +77,7 @@ class _Wishes:
 
     url: str
     scan: NavShape | None
-    offset: int
+    scan_options: dict[str, Any]
     specs: list[AlgorithmSpec]
     out: Path
     executor: str
@@ -83,7 +101,40 @@ class _Wishes:
     help="Shape of the scan, e.g. 128x128; −1 is filled in.  Default: what the detector announces.",
 )
 @click.option(
-    "--offset", type=int, default=0, show_default=True, help="Frames before the scan's first position."
+    "--sync-offset",
+    "--offset",
+    "sync_offset",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Frames before the scan's first position; below 0: first positions without a frame.",
+)
+@click.option(
+    "--flyback",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Frames at the end of each line that belong to no position.",
+)
+@click.option(
+    "--flyback-lines",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Lines at the end of each pass that belong to no position.",
+)
+@click.option("--snake", is_flag=True, help="Every second line is scanned backwards.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Passes in one acquisition; the result gets an axis for them.",
+)
+@click.option(
+    "--endless",
+    is_flag=True,
+    help="Passes without end in one acquisition; the result shows the newest, until Ctrl-C.",
 )
 @click.option(
     "--udf",
@@ -109,13 +160,19 @@ class _Wishes:
     help="Seconds to wait for a scan and its first frame.  Default: until Ctrl-C.",
 )
 @click.option(
+    "--acquisitions",
     "--repeat",
+    "repeat",
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Scans to process; 0: until Ctrl-C.",
+    help="Acquisitions to process; 0: until Ctrl-C.",
 )
-@click.option("--roi", type=Region(), help="Positions to process: Y0:Y1,X0:X1 or a boolean .npy file.")
+@click.option(
+    "--roi",
+    type=Region(),
+    help="Positions to process: Y0:Y1,X0:X1 or a boolean .npy file; of one pass, or of all.",
+)
 @click.option("--step", type=Length(), help="Distance of scan positions, e.g. 0.2nm, for axes and scale bar.")
 @click.option("--detector-step", type=Length(), help="Distance of detector pixels, e.g. 0.5mrad.")
 @click.option("--live", is_flag=True, help="Keep preview.png up to date while the scan runs.")
@@ -138,8 +195,12 @@ def run(
     **options: Any,
 ) -> None:
     """Process scans of a live detector."""
+    scan_options = {name: options.pop(name) for name in SCAN_OPTIONS}
     wishes = _Wishes(
-        specs=unique_labels(list(specs) or [AlgorithmSpec("sum")]), settings=dict(settings), **options
+        specs=unique_labels(list(specs) or [AlgorithmSpec("sum")]),
+        settings=dict(settings),
+        scan_options=scan_options,
+        **options,
     )
     console = Console(highlight=False)
     _check(wishes)
@@ -152,6 +213,8 @@ def run(
             meter = Meter(connection.statistics, since=counters)
             try:
                 outcome = _one_scan(console, wishes, context, connection, algorithms, folder, meter)
+                if outcome.interrupted and wishes.scan_options["endless"]:
+                    break
                 if outcome.error is not None:
                     _fail(ctx, outcome, folder)
             except (Failure, ScanError) as error:
@@ -167,8 +230,11 @@ def run(
 
 
 def _check(wishes: _Wishes) -> None:
-    if wishes.offset and (wishes.scan is None or -1 in wishes.scan):
-        raise Failure("--offset needs a --scan without −1")
+    if wishes.scan_options["endless"]:
+        if wishes.scan_options["repeats"] != 1:
+            raise Failure("--endless and --repeats contradict each other: choose one")
+        if wishes.scan is not None and -1 in wishes.scan:
+            raise Failure("--endless needs a --scan without −1: no number of frames tells its shape")
     if wishes.settings and not (wishes.arm or wishes.trigger):
         raise Failure("--set goes with --arm or --trigger: without, somebody else sets up the detector")
 
@@ -228,7 +294,7 @@ def _one_scan(
     with console.status(f"waiting for a scan on {wishes.url} (Ctrl-C ends)"):
         acquisition = _next_acquisition(wishes, context, connection)
     scan_text = shape_text(acquisition.nav_shape)
-    job = _job(wishes, context, algorithms, acquisition.nav_shape)
+    job = _job(wishes, context, algorithms, acquisition.scan)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         preview = stack.enter_context(Preview(folder / "preview.png")) if wishes.live else None
@@ -247,17 +313,15 @@ def _one_scan(
 def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connection) -> Acquisition:
     from livestem._software_trigger import SoftwareTrigger
 
-    scan = None if not wishes.offset or wishes.scan is None else Scan(wishes.scan, offset=wishes.offset)
-    nav_shape = None if scan is not None else wishes.scan
     if wishes.arm or wishes.trigger:
         controller = connection.get_active_controller(**wishes.settings)
         return context.make_acquisition(
             connection,
-            nav_shape,
+            wishes.scan,
             controller=controller,
             hooks=SoftwareTrigger(controller) if wishes.trigger else None,
-            scan=scan,
             timeout=wishes.timeout,
+            **wishes.scan_options,
         )
     pending = connection.wait_for_acquisition(wishes.timeout)
     if pending is None:
@@ -266,17 +330,17 @@ def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connect
             "arm the detector, or pass --arm to have it armed"
         )
     return context.make_acquisition(
-        connection, nav_shape, pending_aq=pending, scan=scan, timeout=wishes.timeout
+        connection, wishes.scan, pending_aq=pending, timeout=wishes.timeout, **wishes.scan_options
     )
 
 
-def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], nav_shape: NavShape) -> Job:
+def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], scan: Scan) -> Job:
     from livestem._live_run import Job
 
     roi: npt.NDArray[np.bool_] | None = None
     if wishes.roi is not None:
         try:
-            roi = read_region(wishes.roi, nav_shape)
+            roi = read_region(wishes.roi, scan.nav_shape, scan.shape)
         except (ValueError, OSError) as error:
             raise Failure(str(error)) from error
     return Job(
@@ -284,6 +348,7 @@ def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], nav_shape
         [spec.label for spec in wishes.specs],
         roi,
         _scales(wishes),
+        endless=scan.endless,
         executor=context.executor.name,
         n_workers=context.executor.n_workers,
     )
@@ -313,6 +378,8 @@ def describe(
     """
     pending: PendingAcquisition | None = acquisition.pending
     verdict = outcome.verdict
+    scan = acquisition.scan
+    regular = outcome.error is None or (scan.endless and outcome.interrupted)
     ended = "interrupted" if outcome.interrupted else "left early" if verdict is None else verdict.status
     return {
         "livestem": version("livestem"),
@@ -322,9 +389,10 @@ def describe(
             spec.label: {"name": spec.name, "parameters": dict(spec.parameters)} for spec in specs
         },
         "nav_shape": list(acquisition.nav_shape),
+        "scan": {name: getattr(scan, name) for name in ("shape", "offset", *SCAN_OPTIONS[1:])},
         "acquisition": {} if pending is None else dict(pending.meta),
         "verdict": ended,
-        "complete": outcome.error is None and outcome.snapshot is not None and outcome.figures.n_lost == 0,
+        "complete": regular and outcome.snapshot is not None and outcome.figures.n_lost == 0,
         "error": None if outcome.error is None else explain(outcome.error),
         "gaps": [] if verdict is None else [[gap.first, gap.stop, gap.reason] for gap in verdict.gaps],
         "figures": outcome.figures.as_dict(),
