@@ -109,7 +109,7 @@ def warm_up(
     """
     frames = context.load("memory", np.zeros((2, 2, *item_shape), dtype))
     with contextlib.suppress(Exception):
-        context.run_udf(dataset=frames, udf=[copy(algorithm) for algorithm in algorithms])
+        context.run_udf(dataset=frames, udf=[copy(algorithm) for algorithm in algorithms], progress=False)
 
 
 def process_scan(
@@ -131,7 +131,7 @@ def process_scan(
         Called with each partial result, about 10 times a second or more.
     """
     error: BaseException | None = None
-    parts = context.run_udf_iter(dataset=acquisition, udf=list(job.algorithms), roi=job.roi)
+    parts = context.run_udf_iter(dataset=acquisition, udf=list(job.algorithms), roi=job.roi, progress=False)
     try:
         for part in parts:
             meter.saw_result()

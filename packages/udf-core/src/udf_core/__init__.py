@@ -21,6 +21,8 @@ from ._errors import (
     CoverageError,
     DuplicatePositionError,
     ExecutorSpecException,
+    ExportDependencyError,
+    ExportError,
     InvalidMaskError,
     RemoteTraceback,
     RepairValueError,
@@ -36,6 +38,10 @@ from ._errors import (
     WorkerLostWarning,
 )
 from ._executor import Crew, Executor, make_executor
+from ._export import to_xarray
+from ._export_axes import Axes, Axis
+from ._export_dataset import export_dataset
+from ._export_files import export
 from ._mask_container import MaskContainer
 from ._merge import UDFResults
 from ._meta import UDFMeta
@@ -53,6 +59,8 @@ __all__ = [
     "UDF",
     "AsyncResultGenerator",
     "AuxBuffer",
+    "Axes",
+    "Axis",
     "BufferWrapper",
     "Context",
     "CorrectionError",
@@ -63,6 +71,8 @@ __all__ = [
     "DuplicatePositionError",
     "Executor",
     "ExecutorSpecException",
+    "ExportDependencyError",
+    "ExportError",
     "InvalidMaskError",
     "KnowsFrames",
     "MaskContainer",
@@ -101,7 +111,10 @@ __all__ = [
     "WorkerLostWarning",
     "correct",
     "correct_dot_masks",
+    "export",
+    "export_dataset",
     "make_executor",
     "prod",
     "roi_mask",
+    "to_xarray",
 ]

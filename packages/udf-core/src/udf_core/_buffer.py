@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._errors import InvalidMaskError
+from ._provenance import Origin
 from ._shape import Shape, prod
 
 Kind = Literal["nav", "sig", "single"]
@@ -66,6 +67,11 @@ class BufferWrapper:
         ``None``: intermediate and result; ``"private"``: intermediate only; ``"result_only"``: not
         allocated, has to be returned by `UDF.get_results`.
 
+    Attributes
+    ----------
+    origin
+        Of a result: which UDF made it in which run.
+
     Examples
     --------
     >>> buffer = BufferWrapper("nav", extra_shape=(2,), dtype="float64")
@@ -90,6 +96,7 @@ class BufferWrapper:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.where = where
         self.use: Use = use
+        self.origin: Origin | None = None
         self._nav_shape: tuple[int, ...] | None = None
         self._sig_shape: tuple[int, ...] = ()
         self._roi: BoolArray | None = None
@@ -166,6 +173,11 @@ class BufferWrapper:
     def shape(self) -> tuple[int, ...]:
         """Shape of `raw_data`: navigation flat, and compressed if there is a ROI."""
         return self.shape_for(self._n_nav, self._sig_shape)
+
+    @property
+    def dataset_shape(self) -> Shape:
+        """Shape of the data set that the buffer belongs to."""
+        return Shape((*(self._nav_shape or ()), *self._sig_shape), sig_dims=len(self._sig_shape))
 
     @property
     def raw_data(self) -> Array:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from arraystream import load_plugin
@@ -12,6 +14,11 @@ from ._buffer import BufferWrapper
 from ._corrections import CorrectionSet
 from ._dataset import SourceDataSet, StreamDataset
 from ._executor import Executor, make_executor
+from ._export import Results as ExportedResults
+from ._export import to_xarray
+from ._export_axes import Axes
+from ._export_dataset import export_dataset
+from ._export_files import export
 from ._merge import UDFResults
 from ._progress import ProgressReporter
 from ._run import Run
@@ -182,7 +189,7 @@ class Context:
         udf: UDF | Sequence[UDF],
         roi: Any = None,
         corrections: CorrectionSet | None = None,
-        progress: bool | ProgressReporter = False,
+        progress: bool | ProgressReporter | None = None,
         backends: str | Sequence[str] | None = None,
         plots: Any = None,
         sync: bool = True,
@@ -201,7 +208,8 @@ class Context:
             Dark frame, gain map and dead pixels; replaces those that the data set supplies.  An empty
             `CorrectionSet` switches them off.
         progress
-            True for a progress bar, or a `ProgressReporter`.
+            True for a progress bar, False for none, or a `ProgressReporter`.  By default there is a bar in a
+            terminal and in a notebook once the run takes longer than a second.
         backends
             Array types that may be used.
         plots
@@ -244,6 +252,39 @@ class Context:
         run = self._new_run(dataset, udf, roi, corrections, progress, backends, plots)
         return ResultGenerator(run) if sync else AsyncResultGenerator(run)
 
+    def export(
+        self,
+        results: ExportedResults,
+        path: str | os.PathLike[str],
+        *,
+        dataset: StreamDataset | None = None,
+        axes: Axes | Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write results to a ``.npz``, ``.h5`` or ``.zarr`` file, see `udf_core.export`."""
+        return export(results, path, dataset=dataset, axes=axes, overwrite=overwrite)
+
+    def to_xarray(
+        self,
+        results: ExportedResults,
+        *,
+        dataset: StreamDataset | None = None,
+        axes: Axes | Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return results as an ``xarray.Dataset``, see `udf_core.to_xarray`."""
+        return to_xarray(results, dataset=dataset, axes=axes)
+
+    def export_dataset(
+        self,
+        dataset: StreamDataset,
+        *,
+        path: str | os.PathLike[str],
+        progress: bool | ProgressReporter | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write all frames of a data set to a ``.npy`` file, see `udf_core.export_dataset`."""
+        return export_dataset(dataset, path, progress=progress, overwrite=overwrite)
+
     def close(self) -> None:
         """Let go of the workers.  Idempotent."""
         self.executor.close()
@@ -254,7 +295,7 @@ class Context:
         udf: UDF | Sequence[UDF],
         roi: Any,
         corrections: CorrectionSet | None,
-        progress: bool | ProgressReporter,
+        progress: bool | ProgressReporter | None,
         backends: str | Sequence[str] | None,
         plots: Any,
     ) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -128,6 +128,11 @@ class SourceDataSet:
     def scan(self) -> Scan:
         """Which position each item belongs to."""
         return self._scan
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the source says of itself: ``source``, and ``axes`` if it knows them."""
+        return self._source.descriptor.meta
 
     @property
     def roi(self) -> RoiBuilder:

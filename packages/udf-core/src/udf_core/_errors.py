@@ -65,6 +65,14 @@ class WorkerLostError(UDFError, RuntimeError):
     """Workers died so often that the run was given up."""
 
 
+class ExportError(UDFError, ValueError):
+    """Results can't be written in the wanted form."""
+
+
+class ExportDependencyError(UDFError, ImportError):
+    """A package that an export needs isn't installed; the text has the line that installs it."""
+
+
 class RemoteTraceback(UDFError):  # noqa: N818  (is only ever a cause)
     """Cause of an error that was raised in a worker: carries the worker's traceback as text."""
 

@@ -19,6 +19,7 @@ from ._errors import CoverageError, UDFException
 from ._grid import Positions
 from ._meta import UDFMeta
 from ._namespace import MergeView, Results
+from ._provenance import Origin, RunRecord
 from ._shape import Shape
 from ._udf import UDF
 
@@ -103,6 +104,8 @@ class Merger:
     ----------
     lock
         Held while merging and while results are made.
+    record
+        What results remember of their run.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Merger:
         corrections: CorrectionSet | None = None,
     ) -> None:
         self.lock = threading.RLock()
+        self.record: RunRecord | None = None
         self._udfs = tuple(udfs)
         self._shape = dataset_shape
         self._roi = roi
@@ -274,6 +278,7 @@ class Merger:
             array = array.copy()
         result = BufferWrapper(buffer.kind, buffer.extra_shape, buffer.dtype, buffer.where, buffer.use)
         result.set_shape(self._shape, self._roi)
+        result.origin = Origin(f"{type(udf).__module__}.{type(udf).__qualname__}", udf._kwargs, self.record)
         if valid is None and buffer.kind == "nav":
             valid = self._nav_valid(mask, array, buffer)
         return result.set_result(array, valid, name=name)

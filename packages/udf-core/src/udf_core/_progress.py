@@ -1,7 +1,12 @@
-"""Telling somebody how far a run is: a tqdm bar, or an object of the user's."""
+"""Telling somebody how far a run is: a tqdm bar, or an object of the user's.
+
+If nothing else is said there is a bar where somebody can see it, in a terminal and in a notebook, once a run
+takes longer than a second.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +23,8 @@ class ProgressState:
         Partitions merged, being worked on (not known, 0), and in all (not known before the end).
     progress_id
         Names the run.
+    frame_bytes
+        Bytes of a frame as stored, 0 if not known.
     """
 
     num_frames_complete: float
@@ -26,6 +33,7 @@ class ProgressState:
     num_part_in_progress: int
     num_part_total: int
     progress_id: str
+    frame_bytes: int = 0
 
 
 class ProgressReporter(Protocol):
@@ -44,26 +52,47 @@ class ProgressReporter(Protocol):
         ...
 
 
-class TQDMReporter:
-    """Shows frames and frame rate on a tqdm bar."""
+DELAY_S = 1.0
+"""A bar that nobody has asked for comes so late: short runs have none."""
 
-    def __init__(self) -> None:
+
+class TQDMReporter:
+    """Shows frames, frames per second, GB/s and the time left on a tqdm bar.
+
+    Parameters
+    ----------
+    delay_s
+        Show nothing if the run is over by then.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         self._bar: Any = None
 
     def start(self, state: ProgressState) -> None:
         """Open the bar."""
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(total=state.num_frames_total or None, unit="frame", unit_scale=True)
+        self._bar = tqdm(
+            total=state.num_frames_total or None, unit=" frames", unit_scale=True, delay=self._delay_s
+        )
 
     def update(self, state: ProgressState) -> None:
         """Move the bar."""
+        if self._bar is None:
+            return
+        facts = self._bar.format_dict
+        rate = facts["rate"] or facts["n"] / max(facts["elapsed"], 1e-9)
+        if state.frame_bytes and rate:
+            self._bar.set_postfix_str(f"{rate * state.frame_bytes / 1e9:.2f} GB/s", refresh=False)
         self._bar.update(state.num_frames_complete - self._bar.n)
 
     def end(self, state: ProgressState) -> None:
-        """Close the bar."""
-        self.update(state)
-        self._bar.close()
+        """Close the bar and leave it as it stands."""
+        if self._bar is not None:
+            self.update(state)
+            self._bar.close()
+            self._bar = None
 
 
 class NoReporter:
@@ -79,10 +108,30 @@ class NoReporter:
         """Do nothing."""
 
 
-def reporter_for(progress: bool | ProgressReporter) -> ProgressReporter:
-    """Return the reporter for what a user said: True, False or an object."""
+def reporter_for(progress: bool | ProgressReporter | None) -> ProgressReporter:
+    """Return the reporter for what a user said.
+
+    Parameters
+    ----------
+    progress
+        True for a bar, False for none, an object of the user's; ``None`` for a bar where somebody can see it,
+        if the run takes longer than `DELAY_S`.
+    """
+    if progress is None:
+        return TQDMReporter(DELAY_S) if is_watched() else NoReporter()
     if progress is True:
         return TQDMReporter()
-    if progress is False or progress is None:
+    if progress is False:
         return NoReporter()
     return progress
+
+
+def is_watched() -> bool:
+    """Whether a bar would be seen: standard error is a terminal, or this is a notebook."""
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False

@@ -37,6 +37,7 @@ from ._executor import Crew, Executor
 from ._merge import Merger, UDFResults
 from ._passes import RollingMerger
 from ._progress import ProgressReporter, ProgressState, reporter_for
+from ._provenance import RunRecord
 from ._requirements import check_udf, input_dtype, tiling_scheme
 from ._roi import roi_of_scan
 from ._scan import ScanMap
@@ -78,7 +79,7 @@ class Run:
     backends
         Array types that may be used.
     progress
-        True for a bar, or a `ProgressReporter`.
+        True for a bar, a `ProgressReporter`, or ``None`` for a bar where somebody can see it.
     tile_bytes
         Budget of a tile.
     settings
@@ -96,6 +97,8 @@ class Run:
         Those of them that came after the last pass of the scan, and belong to no position.
     n_commits
         Commits merged.
+    record
+        What results remember of the run.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Run:
         roi: Any = None,
         corrections: CorrectionSet | None = None,
         backends: str | Sequence[str] | None = None,
-        progress: bool | ProgressReporter = False,
+        progress: bool | ProgressReporter | None = False,
         tile_bytes: int = TILE_BYTES,
         settings: dict[str, Any] | None = None,
     ) -> None:
@@ -123,6 +126,7 @@ class Run:
         self.n_items = 0
         self.n_surplus = 0
         self.n_commits = 0
+        self.record = RunRecord(repr(dataset))
         self._dataset = dataset
         self._udfs = tuple(udfs)
         self._executor = executor
@@ -196,6 +200,7 @@ class Run:
 
     def _start(self) -> _Work:
         self._feed = feed = self._dataset.start()
+        self.record.meta = feed.descriptor.meta
         descriptor = feed.descriptor
         scan = self._dataset.scan.resolve(descriptor.n_items)
         scan_map = ScanMap(scan, roi_of_scan(self._roi, scan))
@@ -204,7 +209,9 @@ class Run:
         dtype = input_dtype(descriptor.dtype, self._udfs, corrections)
 
         def make_merger(udfs: Sequence[UDF]) -> Merger:
-            return Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype, corrections)
+            merger = Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype, corrections)
+            merger.record = self.record
+            return merger
 
         merger: Merger | RollingMerger
         if scan.endless:
@@ -249,6 +256,7 @@ class Run:
             if self._pump is not None:
                 self._pump.join(_JOIN_S)
             self._note_last_losses()
+            self.record.end(self.verdict, error)
             if self._merger is not None:
                 self._merger.finish()
                 self._reporter.end(self._progress())
@@ -389,7 +397,11 @@ class Run:
     def _progress(self) -> ProgressState:
         total = 0 if self._merger is None else len(self._merger.damage)
         done = 0 if self._merger is None else int(np.count_nonzero(self._merger.damage))
-        return ProgressState(done, total, self.n_commits, 0, self.n_commits, str(self._number))
+        n_commits, frame_bytes = self.n_commits, 0
+        if self._feed is not None:
+            descriptor = self._feed.descriptor
+            frame_bytes = descriptor.item_size * np.dtype(descriptor.dtype).itemsize
+        return ProgressState(done, total, n_commits, 0, n_commits, str(self._number), frame_bytes)
 
 
 def _early_mask(roi: Any, dataset: StreamDataset) -> Any:
