@@ -233,6 +233,35 @@ def test_ctrl_c_writes_what_is_there_and_leaves_no_process(
     assert about["verdict"] == "interrupted"
 
 
+def test_ctrl_c_is_the_end_of_an_endless_scan(tmp_path: Path, scan_file: Path, data: Any, start: Any) -> None:
+    out = tmp_path / "result"
+    with simulator(scan_file, "--frames", "0", "--rate", "2000") as running:
+        command = start(
+            *("run", url_of(running), "--scan", "12x10", "--endless", "--live", "--out", str(out)),
+            *("--udf", "sum", "--udf", "sumsig"),
+        )
+        seen: set[int] = set()
+
+        def changed_twice() -> bool:
+            if (out / "preview.png").exists():
+                seen.add((out / "preview.png").stat().st_mtime_ns)
+            return len(seen) > 2
+
+        until(changed_twice, "pictures that are drawn anew")
+        os.killpg(command.pid, signal.SIGINT)
+        output, errors = command.communicate(timeout=PATIENCE_S)
+
+    assert command.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert "120 of 120 in the result, the newest of" in output
+    arrays, about = read_results(out / "results.npz")
+    assert np.array_equal(arrays["sum.intensity"], data.sum(axis=(0, 1)))
+    assert np.array_equal(arrays["sumsig.intensity"], data.sum(axis=(2, 3)))
+    assert arrays["valid"].all()
+    assert about["complete"] is True
+    assert about["figures"]["n_passes"] > 2
+
+
 def test_ctrl_c_while_waiting_ends_at_once(tmp_path: Path, scan_file: Path, start: Any) -> None:
     with simulator(scan_file, "--wait-for-arm") as running:
         command = start("run", url_of(running), "--scan", "12x10", "--out", str(tmp_path))
