@@ -1,4 +1,4 @@
-"""One table: what receiving and processing a Merlin scan costs, ours beside others, on the same bytes.
+"""What receiving and processing a Merlin scan costs, ours beside others, on the same bytes.
 
 Every figure comes from the same run: the systems take turns sample by sample, the same sender feeds all
 of them, and each sample is stored with how busy the machine was.  CPU time is that of the receiving
@@ -10,18 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from measure import MachineTime, cpu_seconds, memory_bytes
-from stream import FORMATS, PixelFormat, write_stream
-from table import print_tables
+from stream import PixelFormat, write_stream
 
 HERE = Path(__file__).resolve().parent
 PEER_PYTHON = os.environ.get("LIVESTEM_LIBERTEM_PYTHON")
@@ -151,7 +147,7 @@ def contestants(
     ]
 
 
-def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[str]) -> list[Sample]:
+def measure_live(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[str]) -> list[Sample]:
     """Measure all systems on one pixel format, taking turns."""
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="livestem-bench-", dir=arguments.scratch) as folder:
@@ -181,33 +177,3 @@ def measure(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[st
             for one in field + slow:
                 one.close()
     return samples
-
-
-def main() -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--frames", type=int, default=16384, help="frames of one acquisition")
-    parser.add_argument("--turns", type=int, default=3, help="samples per system and format")
-    parser.add_argument("--formats", nargs="+", choices=list(FORMATS), default=list(FORMATS))
-    parser.add_argument("--systems", nargs="+", choices=list(WORKS), default=list(WORKS))
-    parser.add_argument("--scratch", default=None, help="folder for the streams (up to 2.2 GB, page cache)")
-    parser.add_argument("--executor", default="threads", help="our executor: threads, processes or inline")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for all samples")
-    arguments = parser.parse_args()
-    systems = list(arguments.systems)
-    if "peer" in systems and not PEER_PYTHON:
-        print("LIVESTEM_LIBERTEM_PYTHON is not set: measuring without LiberTEM-live", file=sys.stderr)
-        systems.remove("peer")
-    samples = [sample for name in arguments.formats for sample in measure(FORMATS[name], arguments, systems)]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / time.strftime("%Y-%m-%dT%H%M%S.json")
-    machine = {"cores": os.cpu_count(), "processor": platform.processor(), "kernel": platform.release()}
-    path.write_text(json.dumps({"machine": machine, "samples": [asdict(s) for s in samples]}, indent=1))
-    print_tables(samples)
-    spread = [s.cpu_us_per_frame for s in samples if s.system == "bare"]
-    if spread:
-        print(f"\nbare reader over all formats: median {statistics.median(spread):.1f} us; samples in {path}")
-
-
-if __name__ == "__main__":
-    main()

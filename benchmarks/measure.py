@@ -51,6 +51,18 @@ def memory_bytes(pid: int) -> int:
     return total
 
 
+def private_bytes(pid: int) -> int:
+    """Memory of the tree that belongs to no file: heap and anonymous maps."""
+    total = 0
+    for member in process_tree(pid):
+        try:
+            lines = Path(f"/proc/{member}/status").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+    return total
+
+
 @dataclass(frozen=True)
 class MachineTime:
     """Jiffies of all cores since boot, by what they went into."""

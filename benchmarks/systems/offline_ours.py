@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
-from offline_case import WORKS, Case, Masks, Task, serve
+from offline_case import COLUMNS, WORKS, Case, Masks, Task, serve
 from repetition import repeated
 
 from arraystream import open_memory, open_raw
@@ -66,17 +66,19 @@ def main() -> None:
     tiny = np.ones((4, 4, 8, 8), np.uint16)
     context.run_udf(context.load("memory", tiny), SumUDF())
     start_up = {"context_s": made - started, "first_result_s": time.monotonic() - started}
-    if case.kind == "raw":
-        source = open_raw(case.path, "u2", (256, 256), index_shape=case.nav_shape)
-    else:
-        source = open_memory(case.array())
+    in_memory = open_memory(case.array()) if case.kind == "memory" else None
 
     def run(task: Task) -> tuple[np.ndarray, int]:
+        # Opened anew each time, so that mapping the file is part of what is measured.
+        source = in_memory or open_raw(case.path, "u2", (256, 256), index_shape=case.nav_shape)
         chunk_items = CHUNK_FRAMES if task.work.startswith("idle") else None
         if task.times == 1:
             dataset = SourceDataSet(source, nav_shape=case.nav_shape, chunk_items=chunk_items)
         else:
-            dataset = SourceDataSet(repeated(source, task.times), nav_shape=(-1, *case.nav_shape))
+            # Chunks that divide the file: a range must not go over its end.
+            dataset = SourceDataSet(
+                repeated(source, task.times), nav_shape=(-1, COLUMNS), chunk_items=COLUMNS
+            )
         udfs = udfs_of(task.work)
         n_partials = 0
         if task.look:

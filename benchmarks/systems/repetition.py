@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from arraystream import ArraySource, RangeReader
@@ -25,4 +26,5 @@ def repeated(source: ArraySource, times: int) -> ArraySource:
     """Return a source with the items of `source`, `times` times."""
     assert source._reader is not None
     reader = RepeatingReader(source._reader, source.n_items)
-    return ArraySource(source.descriptor, reader, n_items=times * source.n_items)
+    n_items = times * source.n_items
+    return ArraySource(replace(source.descriptor, n_items=n_items, index_shape=()), reader, n_items=n_items)

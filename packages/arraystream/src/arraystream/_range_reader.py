@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,8 +107,11 @@ class FileReader:
         self.__dict__.update(state, _lock=threading.Lock())
 
 
+@lru_cache(maxsize=16)
 def _spaced(n: int, step: int) -> npt.NDArray[np.uint64]:
-    return np.arange(n, dtype=np.uint64) * np.uint64(step)
+    offsets = np.arange(n, dtype=np.uint64) * np.uint64(step)
+    offsets.flags.writeable = False
+    return offsets
 
 
 def read_loan(reader: RangeReader, loan: Loan) -> FeedChunk:

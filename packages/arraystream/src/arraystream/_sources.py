@@ -19,6 +19,11 @@ from ._range_feed import RangeFeed
 from ._range_reader import FileReader, MemoryReader, RangeReader
 from ._shared_bytes import SharedBytes
 
+#: Chunks are so large that handing one out costs little beside reading it, and so small that a data set of a
+#: few hundred MiB still has some for each core.
+_MOST_CHUNK_BYTES = 16 << 20
+_CHUNKS_WANTED = 256
+
 
 class ArraySource:
     """Data that is already there: any number of feeds can be opened over it.
@@ -58,7 +63,8 @@ class ArraySource:
         Parameters
         ----------
         chunk_items
-            Items per chunk; by default about 4 MiB of decoded items, or what the chunks of the file suggest.
+            Items per chunk; by default what the chunks of the file suggest, else 4 to 16 MiB of decoded
+            items, the more data the larger.
 
         Raises
         ------
@@ -71,7 +77,9 @@ class ArraySource:
             return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, ends=self._ends)
         if chunk_items is None:
             item_bytes = self.descriptor.item_size * self.descriptor.dtype.itemsize
-            chunk_items = max(1, WANTED_BYTES // max(1, item_bytes))
+            wanted = self.n_items * item_bytes // _CHUNKS_WANTED
+            chunk_bytes = min(max(wanted, WANTED_BYTES), _MOST_CHUNK_BYTES)
+            chunk_items = max(1, chunk_bytes // max(1, item_bytes))
         return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, chunk_items=chunk_items)
 
     def close(self) -> None:
