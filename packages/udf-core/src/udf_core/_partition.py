@@ -91,7 +91,8 @@ class Partition:
         CoverageError
             If not every pixel was shown exactly once.
         """
-        offsets = chunk.offsets[stretch.items]
+        whole_chunk = stretch.n == chunk.n and isinstance(stretch.items, slice)
+        offsets = chunk.offsets if whole_chunk else chunk.offsets[stretch.items]
         payload = chunk.payload
         whole = self._reader.whole(payload, offsets)
         decode, buffer = self._reader.decode, self._reader.buffer

@@ -36,7 +36,7 @@ from ._errors import (
 from ._executor import Crew, Executor
 from ._merge import Merger, UDFResults
 from ._passes import RollingMerger
-from ._progress import ProgressReporter, ProgressState, reporter_for
+from ._progress import NoReporter, ProgressReporter, ProgressState, reporter_for
 from ._provenance import RunRecord
 from ._requirements import check_udf, input_dtype, tiling_scheme
 from ._roi import roi_of_scan
@@ -134,6 +134,7 @@ class Run:
         self._tile_bytes = tile_bytes
         self._settings = settings or {}
         self._reporter = reporter_for(progress)
+        self._silent = isinstance(self._reporter, NoReporter)
         self._number = next(_numbers)
         self._queue: SimpleQueue[Event] = SimpleQueue()
         self._news = threading.Condition()
@@ -273,7 +274,8 @@ class Run:
                     self._news.wait_for(lambda: self._over or self.n_commits > seen, _TICK_S)
             else:
                 self._step(work)
-            self._reporter.update(self._progress())
+            if not self._silent:
+                self._reporter.update(self._progress())
 
     def _step(self, work: _Work) -> None:
         """Let a worker that does not run by itself do something."""

@@ -61,6 +61,8 @@ class TileReader:
         self._rest = descriptor.item_shape[1:]
         self._item_bytes = prod(descriptor.item_shape) * dtype.itemsize
         self._plain = is_plain(descriptor, dtype, corrections) and len(scheme) == 1
+        # Offsets that are known to have no gaps: readers of plain files hand out the same ones each time.
+        self._packed: npt.NDArray[np.uint64] | None = None
         self._memory = np.empty(0, np.uint8)
         self._tiles: dict[tuple[int, int], Array] = {}
 
@@ -71,11 +73,15 @@ class TileReader:
         first = int(offsets[0])
         n = len(offsets)
         stop = first + n * self._item_bytes
-        if stop > payload.nbytes or (payload.ctypes.data + first) % self._dtype.itemsize:
+        if stop > payload.nbytes:
             return None
-        if n > 1 and not np.all(np.diff(offsets) == self._item_bytes):
-            return None
+        if offsets is not self._packed:
+            if not np.array_equal(offsets, np.arange(first, stop, self._item_bytes, dtype=np.uint64)):
+                return None
+            self._packed = None if offsets.flags.writeable else offsets
         frames: Array = payload[first:stop].view(self._dtype).reshape((n, *self._sig_shape))
+        if not frames.flags.aligned:
+            return None
         frames.flags.writeable = False
         return frames
 
