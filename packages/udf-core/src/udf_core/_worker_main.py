@@ -18,11 +18,12 @@ from typing import Any
 
 import cloudpickle
 
-from arraystream import StreamError, Ticket, redeem_ticket
+from arraystream import Member, StreamError, Ticket, redeem_ticket
 
 from ._channel import Channel, ChannelClosed
 from ._commit import Commit, Ended, Event, Job
 from ._errors import UDFException
+from ._feed_pass import FeedPass
 from ._worker import Worker
 
 
@@ -57,12 +58,12 @@ class WorkerMain:
             elif kind == "quit":
                 return
 
-    def _work(self, value: tuple[int, bytes, Ticket], fds: list[int]) -> None:
+    def _work(self, value: tuple[int, bytes, Ticket | FeedPass], fds: list[int]) -> None:
         self._job_number, packed, ticket = value
         self._leave = False
         worker: Worker | None = None
         try:
-            member = redeem_ticket(dataclasses.replace(ticket, fds=tuple(fds)))
+            member = self._join(ticket, fds)
             try:
                 job: Job = cloudpickle.loads(packed)
                 worker = Worker(
@@ -86,6 +87,14 @@ class WorkerMain:
             if worker is not None:
                 worker.close()
         self._channel.send("left", self._job_number)
+
+    def _join(self, admission: Ticket | FeedPass, fds: list[int]) -> Member:
+        if isinstance(admission, Ticket):
+            return redeem_ticket(dataclasses.replace(admission, fds=tuple(fds)))
+        member, note = admission.redeem()
+        if note:
+            self._channel.send("note", (self._job_number, note))
+        return member
 
     def _post(self, event: Event) -> None:
         if isinstance(event, Commit):
@@ -136,7 +145,7 @@ def unpack_error(packed: tuple[bytes, list[str], str]) -> tuple[Exception, str]:
     return error, text
 
 
-def _end_with_main(fd: int) -> None:
+def end_with_main(fd: int) -> None:
     """End this process as soon as the other end of the socket is closed."""
     poll = select.poll()
     poll.register(fd, select.POLLRDHUP)
@@ -147,7 +156,7 @@ def _end_with_main(fd: int) -> None:
 def main(arguments: list[str]) -> None:
     """Serve the socket named on the command line."""
     fd, number = (int(argument) for argument in arguments)
-    threading.Thread(target=_end_with_main, args=(fd,), daemon=True).start()
+    threading.Thread(target=end_with_main, args=(fd,), daemon=True).start()
     channel = Channel(socket.socket(fileno=fd))
     try:
         WorkerMain(channel, number).serve()

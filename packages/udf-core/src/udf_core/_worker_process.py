@@ -15,8 +15,8 @@ from typing import Any
 
 from ._channel import Channel, ChannelClosed
 
-Listener = Callable[["WorkerProcess", str, Any], None]
-"""Called with messages of the process, and with kind ``"gone"`` and the reason when it has died."""
+Listener = Callable[[Any, str, Any], None]
+"""Called with the worker, with messages of it, and with kind ``"gone"`` and the reason when it has died."""
 
 
 class WorkerProcess:
@@ -39,7 +39,7 @@ class WorkerProcess:
                 [sys.executable, "-m", "udf_core._worker_main", str(theirs.fileno()), str(number)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_environment(),
+                env=worker_environment(),
                 process_group=0,
             )
         self.channel = Channel(ours)
@@ -91,10 +91,10 @@ class WorkerProcess:
         self.gone.set()
         listener = self.listener
         if listener is not None and not self._expected_to_end:
-            listener(self, "gone", _reason(code))
+            listener(self, "gone", exit_reason(code))
 
 
-def _reason(code: int) -> str:
+def exit_reason(code: int) -> str:
     if code < 0:
         try:
             return f"killed by {signal.Signals(-code).name}"
@@ -103,7 +103,7 @@ def _reason(code: int) -> str:
     return f"exited with code {code}"
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Let the process import what this one can, and compute with one thread."""
     one_thread = dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
