@@ -18,6 +18,7 @@ from . import compat
 from ._buffer import Array
 from ._corrections import CorrectionSet
 from ._grid import Positions
+from ._plan import ExecutionPlan, plain_plan
 from ._scan import ScanMap
 from ._shape import Shape
 from ._tiling import TilingScheme
@@ -82,6 +83,8 @@ class Job:
         Most bytes of chunks to hold uncommitted.
     corrections
         What is done to the frames before UDFs see them.
+    plans
+        Array types of the UDFs, by class of the worker's device.  Workers of other classes can't take part.
     """
 
     number: int
@@ -96,6 +99,11 @@ class Job:
     idle_s: float = 0.005
     held_bytes: int = 16 << 20
     corrections: CorrectionSet = field(default_factory=CorrectionSet)
+    plans: Mapping[str, ExecutionPlan] = field(default_factory=dict)
+
+    def plan_for(self, device_class: str) -> ExecutionPlan:
+        """Return the plan for a worker; NumPy for everybody if the run has no plans."""
+        return self.plans[device_class] if self.plans else plain_plan(len(self.specs))
 
     def with_kwargs(self, kwargs: Sequence[Mapping[str, Any]]) -> Job:
         """Return this job with other arguments of the UDFs."""

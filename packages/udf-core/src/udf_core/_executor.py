@@ -10,6 +10,7 @@ from typing import Any, Self
 from arraystream import Feed, PluginError, list_plugins, load_plugin
 
 from ._commit import Event, Job
+from ._devices import Device
 from ._errors import ExecutorSpecException
 
 GROUP = "udf_core.executors"
@@ -79,6 +80,13 @@ class Executor(ABC):
     name: str
     n_workers: int
     threads_per_worker: int | None = None
+    devices: tuple[Device, ...] = ()
+    """Devices that have a worker of their own, beside `n_workers` on the CPU."""
+
+    @property
+    def device_classes(self) -> frozenset[str]:
+        """What the workers compute on."""
+        return frozenset({*(["cpu"] if self.n_workers else []), *(d.device_class for d in self.devices)})
 
     @abstractmethod
     def hire(self, job: Job, feed: Feed, post: Post) -> Crew:

@@ -11,9 +11,13 @@ import numpy as np
 
 from arraystream import FeedChunk
 
+from ._buffer import Array
 from ._commit import Job, PartialResult
+from ._conversion import TileConversion
+from ._devices import CPU
 from ._errors import CoverageError
 from ._meta import SCATTERED, UDFMeta
+from ._plan import ExecutionPlan, plain_plan
 from ._scan import Stretch
 from ._tile_reader import TileReader
 from ._worker_udf import UDFAtWork, WorkerUDF
@@ -36,6 +40,10 @@ class Partition:
         How many positions it may take in all; at least those of `first`.
     worker
         Number of the worker, for error texts.
+    plan
+        Array types of the UDFs; what is read for everybody by default.
+    device_class
+        What the worker computes on.
     """
 
     def __init__(
@@ -46,6 +54,8 @@ class Partition:
         first: Stretch,
         capacity: int,
         worker: int,
+        plan: ExecutionPlan | None = None,
+        device_class: str = CPU,
     ) -> None:
         self.count = 0
         self.capacity = capacity
@@ -54,7 +64,6 @@ class Partition:
         self._reader = reader
         self._bands = job.scheme.bands
         self._depth = job.scheme.depth
-        self._height = job.scheme.sig_shape[0]
         self._worker = worker
         self._meta = UDFMeta(
             None,
@@ -64,14 +73,24 @@ class Partition:
             job.input_dtype,
             tiling_scheme=job.scheme,
             corrections=job.corrections,
-            device_class="cpu",
+            device_class=device_class,
             threads_per_worker=job.threads_per_worker,
-            array_backend="numpy",
         )
+        plan = plain_plan(len(udfs)) if plan is None else plan
         self._meta.enter_partition(first.first, first.n, shape_count=first.n)
-        self._work: list[UDFAtWork] = []
-        for udf in udfs:
-            self._open(udf)
+        self._n_udfs = len(udfs)
+        # UDFs in the order of the plan, with their number, and between them what makes their tiles.
+        self._work: list[UDFAtWork | TileConversion] = []
+        self._opened: list[tuple[int, UDFAtWork]] = []
+        made: dict[str, TileConversion] = {}
+        for step in plan.steps:
+            conversion = None
+            if not plan.is_plain:
+                conversion = TileConversion(step, made.get(step.origin), job.scheme, self._meta)
+                self._work.append(conversion)
+                made[step.backend] = conversion
+            for number in step.udfs:
+                self._open(number, udfs[number], conversion)
         self._meta.leave_partition()
 
     @property
@@ -99,7 +118,8 @@ class Partition:
         meta, work, bands = self._meta, self._work, self._bands
         depth = self._depth or stretch.n
         n_rows = 0
-        current: UDFAtWork | None = None
+        sparse = self._reader.sparse
+        current: UDFAtWork | TileConversion | None = None
         try:
             for start in range(0, stretch.n, depth):
                 stop = min(start + depth, stretch.n)
@@ -111,6 +131,9 @@ class Partition:
                 for index, band in enumerate(bands):
                     if whole is not None:
                         tile = whole[start:stop]
+                    elif sparse is not None:
+                        current = None
+                        tile = sparse(payload, places, band)
                     else:
                         current = None
                         tile = buffer(n, band[1] - band[0])
@@ -122,12 +145,13 @@ class Partition:
                     n_rows += n * tile.shape[1]
                 self.count += n
         except Exception as error:
-            self._explain(error, None if current is None else current.owner, meta.first, meta.count)
+            who = "the decoder" if current is None else current.where
+            self._explain(error, who, meta.first, meta.count)
             raise
         self._runs.append((stretch.first, stretch.n))
-        if n_rows != stretch.n * self._height:
+        if n_rows != stretch.n * self._reader.height:
             raise CoverageError(
-                f"{n_rows} rows of {stretch.n} frames with {self._height} rows each were processed; "
+                f"{n_rows} rows of {stretch.n} frames with {self._reader.height} rows each were processed; "
                 f"please report this"
             )
 
@@ -141,30 +165,31 @@ class Partition:
             None if unbroken else positions,
             shape_count=self.count,
         )
-        for work in self._work:
+        results: list[dict[str, Array]] = [{}] * self._n_udfs
+        for number, work in self._opened:
             try:
                 work.finish(self.count)
+                results[number] = work.buffers.export(self.count)
             except Exception as error:
-                self._explain(error, work.owner, int(positions[0]), self.count)
+                self._explain(error, work.where, int(positions[0]), self.count)
                 raise
-        buffers = tuple(work.buffers.export(self.count) for work in self._work)
-        return PartialResult(positions, buffers, self.scan_pass)
+        return PartialResult(positions, tuple(results), self.scan_pass)
 
     def recycle(self) -> None:
         """Give the memory of the results back."""
-        for work in self._work:
+        for _, work in self._opened:
             work.owner.give_back(work.buffers, self.count)
 
-    def _open(self, udf: WorkerUDF) -> None:
+    def _open(self, number: int, udf: WorkerUDF, conversion: TileConversion | None) -> None:
         try:
-            work = udf.open(self._meta, self.capacity)
+            work = udf.open(self._meta, self.capacity, conversion)
             self._work.append(work)
+            self._opened.append((number, work))
             work.start(self.capacity)
             work.begin_processing()
         except Exception as error:
-            self._explain(error, udf, self._meta.first, self._meta.count)
+            self._explain(error, udf.where, self._meta.first, self._meta.count)
             raise
 
-    def _explain(self, error: Exception, udf: WorkerUDF | None, first: int, count: int) -> None:
-        who = "the decoder" if udf is None else f"{udf.name}.{udf.phase}()"
+    def _explain(self, error: Exception, who: str, first: int, count: int) -> None:
         error.add_note(f"in {who}, scan positions {first} to {first + count - 1}, worker {self._worker}")

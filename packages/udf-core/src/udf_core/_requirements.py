@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,25 @@ import numpy.typing as npt
 
 from arraystream import ItemDescriptor
 
+from ._backends import dtype_for, is_sparse
 from ._corrections import CorrectionSet
 from ._errors import UDFException
+from ._plan import ExecutionPlan
 from ._tile_reader import is_plain
 from ._tiling import TILE_BYTES, TilingPreference, TilingScheme, negotiate
 from ._udf import UDF, TilingHint, UDFMethod
 
+_SPARSE_TILE = 16
+"""How much larger tiles may be if none of them is ever dense."""
 
-def check_udf(udf: UDF, backends: str | Sequence[str] | None) -> None:
+
+def check_udf(udf: UDF) -> None:
     """Raise unless this is a UDF that can run here.
 
     Parameters
     ----------
     udf
         The user's object.
-    backends
-        Array types that the user allows, ``None`` for all.
 
     Raises
     ------
@@ -34,10 +37,6 @@ def check_udf(udf: UDF, backends: str | Sequence[str] | None) -> None:
         If it is no UDF, or has no process method.
     UDFException
         If its `get_method` returns nonsense.
-    ValueError
-        If it names an unknown backend.
-    RuntimeError
-        If there is no backend for it.
     """
     if not isinstance(udf, UDF):
         raise TypeError(f"{udf!r} is not a UDF object; did you pass the class instead of an object?")
@@ -47,28 +46,24 @@ def check_udf(udf: UDF, backends: str | Sequence[str] | None) -> None:
         raise UDFException(f"{name}.get_method() returned {method!r}, which is no member of UDF.UDF_METHOD")
     if not hasattr(udf, f"process_{method.value}"):
         raise UDFException(f"{name}.get_method() chose {method}, but there is no process_{method.value}()")
-    supported = _as_tuple(udf.get_backends())
-    unknown = [n for n in supported if n not in UDF.CPU_BACKENDS | UDF.CUDA_BACKENDS]
-    if unknown:
-        raise ValueError(f"UDF {name} returned invalid backend {unknown[0]!r}")
-    allowed = supported if backends is None else _as_tuple(backends)
-    if UDF.BACKEND_NUMPY not in supported or UDF.BACKEND_NUMPY not in allowed:
-        limits = "" if backends is None else f", allowed is {', '.join(allowed)}"
-        raise RuntimeError(
-            f"Could not find backends for remaining UDF {name}: it supports {', '.join(supported)}{limits}, "
-            f"and there is only 'numpy' so far"
-        )
 
 
 def input_dtype(
-    stored: npt.DTypeLike, udfs: Sequence[UDF], corrections: CorrectionSet | None = None
+    stored: npt.DTypeLike,
+    udfs: Sequence[UDF],
+    corrections: CorrectionSet | None = None,
+    plans: Iterable[ExecutionPlan] = (),
 ) -> np.dtype[Any]:
-    """Return the type in which all UDFs of a run get their data; with corrections at least float32."""
+    """Return the type in which all UDFs of a run get their data.
+
+    With corrections it is at least float32; the array types of `plans` can have it.
+    """
     if corrections is not None and corrections.have_corrections():
         stored = np.result_type(np.float32, np.dtype(stored))
     wanted = [np.dtype(udf.get_preferred_input_dtype()) for udf in udfs]
     # One after the other: all at once, NumPy would find smaller types than the contract says.
-    return functools.reduce(np.result_type, wanted, np.dtype(stored))
+    dtype = functools.reduce(np.result_type, wanted, np.dtype(stored))
+    return dtype_for(dtype, (backend for plan in plans for backend in plan.backends))
 
 
 def tiling_scheme(
@@ -78,14 +73,19 @@ def tiling_scheme(
     *,
     tile_bytes: int = TILE_BYTES,
     corrections: CorrectionSet | None = None,
+    plans: Iterable[ExecutionPlan] = (),
 ) -> TilingScheme:
     """Return how frames are cut for these UDFs; their `meta` is set."""
+    plans = tuple(plans)
+    sparse = any(is_sparse(plan.source) for plan in plans)
+    if plans and all(is_sparse(backend) for plan in plans for backend in (plan.source, *plan.backends)):
+        tile_bytes *= _SPARSE_TILE  # most pixels take no memory
     return negotiate(
         descriptor.item_shape,
         np.dtype(dtype).itemsize,
         [tiling_preference(udf) for udf in udfs],
         tile_bytes=tile_bytes,
-        whole_frames=is_plain(descriptor, dtype, corrections),
+        whole_frames=sparse or is_plain(descriptor, dtype, corrections),
         forbidden=None
         if corrections is None or not corrections.have_corrections()
         else corrections.forbidden_cuts(),
@@ -104,7 +104,3 @@ def tiling_preference(udf: UDF) -> TilingPreference:
         None if depth is None or isinstance(depth, TilingHint) else float(depth),
         np.inf if isinstance(size, TilingHint) else float(size),
     )
-
-
-def _as_tuple(names: Any) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

@@ -21,6 +21,7 @@ import numpy as np
 
 from arraystream import Feed, FeedVerdict, StateError, StreamError
 
+from ._backends import OFFERS_DENSE, offers_of
 from ._commit import Commit, Ended, Event, Failure, Gone, Job, UDFSpec
 from ._corrections import CorrectionSet
 from ._corrections_source import corrections_of, early_corrections
@@ -36,6 +37,7 @@ from ._errors import (
 from ._executor import Crew, Executor
 from ._merge import Merger, UDFResults
 from ._passes import RollingMerger
+from ._plan import make_plans, supported_backends
 from ._progress import NoReporter, ProgressReporter, ProgressState, reporter_for
 from ._provenance import RunRecord
 from ._requirements import check_udf, input_dtype, tiling_scheme
@@ -117,7 +119,10 @@ class Run:
         if not udfs:
             raise ValueError("the list of UDFs is empty; give at least one")
         for udf in udfs:
-            check_udf(udf, backends)
+            check_udf(udf)
+        self._supported = [supported_backends(udf, backends) for udf in udfs]
+        # What fits no data at all is an error before the source is started.
+        make_plans(udfs, self._supported, OFFERS_DENSE, OFFERS_DENSE, executor.device_classes)
         if roi is not None:
             roi = _early_mask(roi, dataset)
         self._corrections = early_corrections(corrections, dataset)
@@ -207,7 +212,9 @@ class Run:
         scan_map = ScanMap(scan, roi_of_scan(self._roi, scan))
         shape = Shape((*scan.nav_shape, *descriptor.item_shape), sig_dims=len(descriptor.item_shape))
         corrections = corrections_of(self._corrections, self._dataset, descriptor.item_shape)
-        dtype = input_dtype(descriptor.dtype, self._udfs, corrections)
+        offers, readable = offers_of(descriptor.codec, corrected=corrections.have_corrections())
+        plans = make_plans(self._udfs, self._supported, offers, readable, self._executor.device_classes)
+        dtype = input_dtype(descriptor.dtype, self._udfs, corrections, plans.values())
 
         def make_merger(udfs: Sequence[UDF]) -> Merger:
             merger = Merger(udfs, shape, scan_map.roi, descriptor.dtype, dtype, corrections)
@@ -228,10 +235,16 @@ class Run:
             shape,
             dtype,
             tiling_scheme(
-                descriptor, dtype, self._udfs, tile_bytes=self._tile_bytes, corrections=corrections
+                descriptor,
+                dtype,
+                self._udfs,
+                tile_bytes=self._tile_bytes,
+                corrections=corrections,
+                plans=plans.values(),
             ),
             self._executor.threads_per_worker,
             corrections=corrections,
+            plans=plans,
             **self._settings,
         )
         self._reporter.start(self._progress())

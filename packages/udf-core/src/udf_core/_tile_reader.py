@@ -9,10 +9,13 @@ import numpy.typing as npt
 
 from arraystream import Decoder, ItemDescriptor
 
+from ._backends import NUMPY, is_sparse
 from ._buffer import Array
 from ._corrections import CorrectionSet
 from ._corrections_decoder import CorrectingDecoder
+from ._devices import Device
 from ._shape import prod
+from ._sparse_tiles import SparseTiles
 from ._tiling import TilingScheme
 
 _ALIGNMENT = 64
@@ -43,6 +46,15 @@ class TileReader:
         How frames are cut.
     corrections
         What is done to each tile; ``None`` for nothing.
+    source
+        Array type of the tiles: NumPy's, or rows of a sparse matrix.
+    device
+        What the tiles are for: memory is allocated so that transfers are fast.
+
+    Attributes
+    ----------
+    height
+        What ``tile.shape[1]`` of all tiles of a frame adds up to.
     """
 
     def __init__(
@@ -52,10 +64,18 @@ class TileReader:
         dtype: np.dtype[Any],
         scheme: TilingScheme,
         corrections: CorrectionSet | None = None,
+        source: str = NUMPY,
+        device: Device | None = None,
     ) -> None:
         if corrections is not None and corrections.have_corrections():
             decoder = CorrectingDecoder(descriptor, decoder, corrections, dtype, scheme)
         self.decode = decoder.decode
+        self.height = descriptor.item_shape[0]
+        self.sparse: SparseTiles | None = None
+        if is_sparse(source):
+            self.sparse = SparseTiles(descriptor, decoder, dtype, source)
+            self.height = descriptor.item_size
+        self._new_memory = (device or Device()).host_memory
         self._dtype = dtype
         self._sig_shape = descriptor.item_shape
         self._rest = descriptor.item_shape[1:]
@@ -92,7 +112,7 @@ class TileReader:
             shape = (depth, rows, *self._rest)
             n_bytes = prod(shape) * self._dtype.itemsize
             if n_bytes > len(self._memory):
-                memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+                memory = self._new_memory(n_bytes + _ALIGNMENT)
                 start = -memory.ctypes.data % _ALIGNMENT
                 self._memory = memory[start : start + n_bytes]
                 self._tiles.clear()

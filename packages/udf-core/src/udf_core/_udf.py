@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from ._backends import fit_to, namespace
 from ._buffer import Array, AuxBuffer, BufferWrapper, Kind, MaskedResult, Use
 from ._errors import UDFException
 from ._meta import UDFMeta
@@ -241,16 +242,16 @@ class UDF:
 
     @property
     def xp(self) -> ModuleType:
-        """The array library of the current data."""
-        return np
+        """The array library of the current data: see `meta.array_backend`; NumPy on the main side."""
+        return namespace(None if self.meta is None else self.meta.array_backend)
 
     def forbuf(self, arr: Any, target: Array) -> Any:
-        """Bring an intermediate result into type and shape of a result buffer."""
-        if hasattr(arr, "todense"):
-            arr = arr.todense()
-        if isinstance(arr, np.ndarray) and arr.shape != target.shape:
-            return np.asarray(arr).reshape(target.shape)
-        return arr
+        """Bring an intermediate result into type and shape of a result buffer.
+
+        Sparse arrays become dense, arrays of a device are copied to the host or the other way round, and two
+        axes become as many as `target` has.  What is no array passes through.
+        """
+        return fit_to(arr, target)
 
     def copy(self) -> Self:
         """Return a fresh object with the same parameters."""

@@ -16,6 +16,7 @@ import numpy as np
 from arraystream import FeedChunk, FeedEnd, Lease, Member, StreamError, open_decoder
 
 from ._commit import Commit, Ended, Event, Job, PartialResult
+from ._devices import Device
 from ._errors import UDFException
 from ._partition import Partition
 from ._scan import Stretch
@@ -45,6 +46,8 @@ class Worker:
         alone.
     stopped
         Tells whether to stop waiting for anything.
+    device
+        What to compute on; the CPU by default.
 
     Attributes
     ----------
@@ -63,6 +66,7 @@ class Worker:
         *,
         hold_leases: bool,
         stopped: Callable[[], bool] = lambda: False,
+        device: Device | None = None,
     ) -> None:
         self.receiving = False
         self.is_careful = False
@@ -72,14 +76,21 @@ class Worker:
         self._post = post
         self._hold_leases = hold_leases
         self._stopped = stopped
+        device = device or Device()
+        device.activate()
+        self._device_class = device.device_class
+        self._plan = plan = job.plan_for(device.device_class)
         self._reader = TileReader(
             job.descriptor,
             open_decoder(job.descriptor),
             np.dtype(job.input_dtype),
             job.scheme,
             job.corrections,
+            plan.source,
+            device,
         )
-        self._udfs = [WorkerUDF(spec, job) for spec in job.specs]
+        backends = {number: step.backend for step in plan.steps for number in step.udfs}
+        self._udfs = [WorkerUDF(spec, job, backends[number]) for number, spec in enumerate(job.specs)]
         self._unbroken = job.scheme.intent == "partition" or any(
             spec.cls.CONTIGUOUS_PARTITIONS for spec in job.specs
         )
@@ -215,7 +226,16 @@ class Worker:
             if not (self._unbroken or self._probing):
                 most = min((udf.capacity for udf in self._udfs), default=stretch.n)
                 capacity = max(capacity, min(most, self._job.scan_map.n_selected))
-            self._partition = Partition(self._job, self._udfs, self._reader, stretch, capacity, self._number)
+            self._partition = Partition(
+                self._job,
+                self._udfs,
+                self._reader,
+                stretch,
+                capacity,
+                self._number,
+                self._plan,
+                self._device_class,
+            )
         return self._partition
 
     def _close_partition(self) -> None:

@@ -7,16 +7,19 @@ current frames is always a plain slice.  All views that don't depend on the fram
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ._backends import NUMPY, device_zeros, to_numpy
 from ._buffer import Array, AuxBuffer, BufferWrapper, zeros
 from ._commit import Job, UDFSpec
+from ._conversion import TileConversion
 from ._grid import Positions
 from ._meta import UDFMeta
 from ._namespace import Params, Results, TaskData, WorkerData
+from ._shape import prod
 from ._udf import UDF, UDFMethod
 
 _NAV_BYTES = 4 << 20
@@ -38,6 +41,8 @@ class BufferSet:
         Shape of a frame.
     bands
         Rows of each tile.
+    backend
+        Array type of the UDF: buffers with ``where="device"`` live where its arrays do.
     """
 
     def __init__(
@@ -46,14 +51,21 @@ class BufferSet:
         capacity: int,
         sig_shape: tuple[int, ...],
         bands: tuple[tuple[int, int], ...],
+        backend: str = NUMPY,
     ) -> None:
         self.key = layout_key(declared)
         self.capacity = capacity
-        self.arrays = {
-            name: zeros(buffer.shape_for(capacity, sig_shape), buffer.dtype)
-            for name, buffer in declared.items()
-            if buffer.use != "result_only"
-        }
+        self.on_device = False
+        self.arrays: dict[str, Array] = {}
+        for name, buffer in declared.items():
+            if buffer.use == "result_only":
+                continue
+            shape = buffer.shape_for(capacity, sig_shape)
+            if buffer.where == "device":
+                self.arrays[name] = device_zeros(backend, shape, buffer.dtype)
+                self.on_device |= type(self.arrays[name]) is not np.ndarray
+            else:
+                self.arrays[name] = zeros(shape, buffer.dtype)
         kinds = {name: declared[name].kind for name in self.arrays}
         self.nav: Named = tuple((n, a) for n, a in self.arrays.items() if kinds[n] == "nav")
         self.fixed: Named = tuple((n, a) for n, a in self.arrays.items() if kinds[n] != "nav")
@@ -71,7 +83,8 @@ class BufferSet:
 
     def export(self, used: int) -> dict[str, Array]:
         """Return the results of `used` positions, without copying."""
-        return {**{name: array[:used] for name, array in self.nav}, **dict(self.fixed)}
+        arrays = {**{name: array[:used] for name, array in self.nav}, **dict(self.fixed)}
+        return {name: to_numpy(array) for name, array in arrays.items()} if self.on_device else arrays
 
 
 def layout_key(declared: Mapping[str, BufferWrapper]) -> tuple[Any, ...]:
@@ -88,6 +101,8 @@ class WorkerUDF:
         How to make copies.
     job
         The run.
+    backend
+        Array type that the UDF gets.
 
     Attributes
     ----------
@@ -95,8 +110,9 @@ class WorkerUDF:
         Which of its methods is called now, for error texts.
     """
 
-    def __init__(self, spec: UDFSpec, job: Job) -> None:
+    def __init__(self, spec: UDFSpec, job: Job, backend: str = NUMPY) -> None:
         self.name = spec.cls.__name__
+        self.backend = backend
         self.phase = "__init__"
         self._job = job
         self._cls = spec.cls
@@ -119,11 +135,27 @@ class WorkerUDF:
             if isinstance(value, AuxBuffer)
         }
 
-    def open(self, meta: UDFMeta, capacity: int) -> UDFAtWork:
-        """Make a copy for a partition with room for `capacity` positions."""
+    @property
+    def where(self) -> str:
+        """What is called now, for error texts."""
+        return f"{self.name}.{self.phase}()"
+
+    def open(self, meta: UDFMeta, capacity: int, conversion: TileConversion | None = None) -> UDFAtWork:
+        """Make a copy for a partition with room for `capacity` positions.
+
+        Parameters
+        ----------
+        meta
+            Shared by all UDFs in the partition.
+        capacity
+            How many positions it may take.
+        conversion
+            Makes the UDF's tiles; ``None`` if it takes what is read.
+        """
         self.phase = "__init__"
+        meta.array_backend = self.backend
         udf = self._cls.new_with(self.kwargs)
-        work = UDFAtWork(self, udf, meta)
+        work = UDFAtWork(self, udf, meta, conversion)
         self.phase = "get_worker_data"
         if self._worker_data is None:
             self._worker_data = WorkerData(udf.get_worker_data())
@@ -135,7 +167,8 @@ class WorkerUDF:
 
     def give_back(self, buffers: BufferSet, used: int) -> None:
         """Take memory back; thread-safe."""
-        self._spare.append((buffers, used))
+        if not buffers.on_device:  # a device has its own way to recycle memory
+            self._spare.append((buffers, used))
 
     @property
     def capacity(self) -> int:
@@ -152,8 +185,9 @@ class WorkerUDF:
                 buffers.clear(used)
                 return buffers
         sig_shape = self._job.dataset_shape.sig.to_tuple()
-        buffers = BufferSet(declared, capacity, sig_shape, self.bands)
-        self._nav_bytes = sum(a.nbytes // max(1, capacity) for _, a in buffers.nav)
+        buffers = BufferSet(declared, capacity, sig_shape, self.bands, self.backend)
+        sizes = (declared[name].dtype.itemsize * prod(declared[name].extra_shape) for name, _ in buffers.nav)
+        self._nav_bytes = sum(sizes)
         return buffers
 
 
@@ -168,9 +202,13 @@ class UDFAtWork:
         The copy.
     meta
         Shared by all UDFs in the partition.
+    conversion
+        Makes the UDF's tiles; ``None`` if it takes what is read.
     """
 
-    def __init__(self, owner: WorkerUDF, udf: UDF, meta: UDFMeta) -> None:
+    def __init__(
+        self, owner: WorkerUDF, udf: UDF, meta: UDFMeta, conversion: TileConversion | None = None
+    ) -> None:
         self.owner = owner
         self.udf = udf
         self._meta = meta
@@ -180,6 +218,9 @@ class UDFAtWork:
         method = UDFMethod(udf.get_method())
         self._frames = method is UDFMethod.FRAME
         self.see: Callable[[int, Array], None] = self._see_frames if self._frames else self._see_tile
+        if conversion is not None:
+            self.see = self._see_converted
+            self._conversion = conversion
         self._process_name = f"process_{method.value}"
         self._process: Callable[[Array], None] = getattr(udf, self._process_name)
         self._params: dict[str, Any] = udf.params.__dict__
@@ -230,8 +271,14 @@ class UDFAtWork:
         for name, array, _ in self._aux_nav:
             self._params[name] = array[first : first + n]
 
+    @property
+    def where(self) -> str:
+        """What is called now, for error texts."""
+        return self.owner.where
+
     def finish(self, count: int) -> None:
         """Let the UDF finish a partition of `count` positions."""
+        self._meta.array_backend = self.owner.backend
         self._show_partition_aux()
         self._show_partition(count)
         postprocess = getattr(self.udf, "postprocess", None)
@@ -250,11 +297,18 @@ class UDFAtWork:
             self._params.update(self._aux_bands[band])
         self._process(tile)
 
-    def _see_frames(self, band: int, tile: Array) -> None:
+    def _see_converted(self, band: int, tile: Any) -> None:
+        """Show the tile as the array type of the UDF, not as it was read."""
+        if self._frames:
+            self._see_frames(band, self._conversion.frames())
+        else:
+            self._see_tile(band, self._conversion.tile)
+
+    def _see_frames(self, band: int, frames: Iterable[Array]) -> None:
         views, meta, process, at, first = self._views, self._meta, self._process, self._at, self._first
         whole = meta.first, meta.count
         meta.count = 1
-        for i in range(len(tile)):
+        for i, frame in enumerate(frames):
             k = at + i
             for name, array, keep in self._nav_frames:
                 views[name] = array[k : k + 1] if keep else array[k]
@@ -263,7 +317,7 @@ class UDFAtWork:
                 self._params[name] = array[p : p + 1] if keep else array[p]
             meta.first = first + i
             meta.slice_cache = None
-            process(tile[i])
+            process(frame)
         meta.first, meta.count = whole
         meta.slice_cache = None
 
