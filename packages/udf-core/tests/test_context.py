@@ -117,11 +117,6 @@ def test_closed_source_says_so(inline: Context, data) -> None:
         inline.run_udf(dataset, NoOpUDF())
 
 
-def test_plots_are_refused_clearly(inline: Context, data) -> None:
-    with pytest.raises(NotImplementedError, match="livestem"):
-        inline.run_udf(inline.load("memory", data), NoOpUDF(), plots=True)
-
-
 def test_results_of_a_run_that_never_started(data) -> None:
     with Context(InlineExecutor()) as context:
         context.run_udf_iter(context.load("memory", data), NoOpUDF())

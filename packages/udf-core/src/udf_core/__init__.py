@@ -9,6 +9,8 @@ except ImportError as error:
         "pip uninstall arraystream && pip install --force-reinstall arraystream-protocol"
     ) from error
 
+from ._analysis import Analysis, AnalysisResult, AnalysisResultSet
+from ._auto_udf import AutoUDF
 from ._buffer import AuxBuffer, BufferWrapper, MaskedResult
 from ._context import AsyncResultGenerator, Context, ResultGenerator
 from ._corrections import CorrectionSet, SuppliesCorrections
@@ -33,6 +35,9 @@ from ._errors import (
     UDFException,
     UDFRunCancelled,
     UseDiscouragedWarning,
+    WorkerHung,
+    WorkerHungError,
+    WorkerHungWarning,
     WorkerLost,
     WorkerLostError,
     WorkerLostWarning,
@@ -47,9 +52,11 @@ from ._merge import UDFResults
 from ._meta import UDFMeta
 from ._namespace import MergeView
 from ._passes import RollingResults
+from ._plots import Dummy2DPlot, Live2DPlot, LivePlot
 from ._progress import ProgressReporter, ProgressState
 from ._roi import RoiBuilder, roi_mask
 from ._run import Run
+from ._runner import UDFRunner
 from ._scan import Scan, ScanMap
 from ._shape import Shape, Slice, prod
 from ._tiling import TilingScheme
@@ -57,7 +64,11 @@ from ._udf import UDF, NoOpUDF, TilingHint, UDFMethod
 
 __all__ = [
     "UDF",
+    "Analysis",
+    "AnalysisResult",
+    "AnalysisResultSet",
     "AsyncResultGenerator",
+    "AutoUDF",
     "AuxBuffer",
     "Axes",
     "Axis",
@@ -68,6 +79,7 @@ __all__ = [
     "CorrectionTypeError",
     "CoverageError",
     "Crew",
+    "Dummy2DPlot",
     "DuplicatePositionError",
     "Executor",
     "ExecutorSpecException",
@@ -75,6 +87,8 @@ __all__ = [
     "ExportError",
     "InvalidMaskError",
     "KnowsFrames",
+    "Live2DPlot",
+    "LivePlot",
     "MaskContainer",
     "MaskedResult",
     "MergeView",
@@ -105,7 +119,11 @@ __all__ = [
     "UDFMethod",
     "UDFResults",
     "UDFRunCancelled",
+    "UDFRunner",
     "UseDiscouragedWarning",
+    "WorkerHung",
+    "WorkerHungError",
+    "WorkerHungWarning",
     "WorkerLost",
     "WorkerLostError",
     "WorkerLostWarning",

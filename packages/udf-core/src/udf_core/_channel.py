@@ -13,6 +13,8 @@ import struct
 import threading
 from typing import Any
 
+import cloudpickle
+
 _HEADER = struct.Struct("<4sIIQ")
 _MAGIC = b"UDF\x01"
 _MOST_FDS = 64
@@ -54,7 +56,11 @@ class Channel:
             If the other side is gone or does not read.
         """
         buffers: list[pickle.PickleBuffer] = []
-        body = pickle.dumps((kind, value), protocol=5, buffer_callback=buffers.append)
+        try:
+            body = pickle.dumps((kind, value), protocol=5, buffer_callback=buffers.append)
+        except (pickle.PicklingError, AttributeError, TypeError):  # results may hold lambdas or local classes
+            buffers.clear()
+            body = cloudpickle.dumps((kind, value), protocol=5, buffer_callback=buffers.append)
         raws = [buffer.raw() for buffer in buffers]
         sizes = struct.pack(f"<{len(raws)}Q", *(raw.nbytes for raw in raws))
         header = _HEADER.pack(_MAGIC, len(fds), len(raws), len(body)) + sizes

@@ -17,6 +17,7 @@ from arraystream import ItemDescriptor
 from . import compat
 from ._buffer import Array
 from ._corrections import CorrectionSet
+from ._errors import WorkerHung
 from ._grid import Positions
 from ._plan import ExecutionPlan, plain_plan
 from ._scan import ScanMap
@@ -85,6 +86,10 @@ class Job:
         What is done to the frames before UDFs see them.
     plans
         Array types of the UDFs, by class of the worker's device.  Workers of other classes can't take part.
+    hang_s
+        Report a worker that makes no progress for so long.
+    hang_limit_s
+        End the run if a worker makes no progress for so long; ``None`` for never.
     """
 
     number: int
@@ -100,6 +105,8 @@ class Job:
     held_bytes: int = 16 << 20
     corrections: CorrectionSet = field(default_factory=CorrectionSet)
     plans: Mapping[str, ExecutionPlan] = field(default_factory=dict)
+    hang_s: float = 30.0
+    hang_limit_s: float | None = None
 
     def plan_for(self, device_class: str) -> ExecutionPlan:
         """Return the plan for a worker; NumPy for everybody if the run has no plans."""
@@ -212,4 +219,4 @@ class Gone:
     reason: str
 
 
-Event = Commit | Failure | Ended | Gone
+Event = Commit | Failure | Ended | Gone | WorkerHung

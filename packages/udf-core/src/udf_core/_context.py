@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from arraystream import load_plugin
 
+from . import _analysis as analyses
+from ._analysis import Analysis, AnalysisResultSet
+from ._auto_udf import AutoUDF
 from ._buffer import BufferWrapper
 from ._corrections import CorrectionSet
 from ._dataset import SourceDataSet, StreamDataset
+from ._display import UDFDisplay
 from ._executor import Executor, make_executor
 from ._export import Results as ExportedResults
 from ._export import to_xarray
@@ -20,12 +24,14 @@ from ._export_axes import Axes
 from ._export_dataset import export_dataset
 from ._export_files import export
 from ._merge import UDFResults
+from ._plots import LivePlots
 from ._progress import ProgressReporter
 from ._run import Run
 from ._scan import Scan
 from ._udf import UDF
 
 Results = dict[str, BufferWrapper]
+_T = TypeVar("_T")
 
 
 class ResultGenerator(Iterator[UDFResults]):
@@ -34,9 +40,9 @@ class ResultGenerator(Iterator[UDFResults]):
     The run starts with the first `next`.  Leaving the loop early, or `close`, ends it.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, plots: LivePlots | None = None) -> None:
         self.run = run
-        self._results = run.partial_results()
+        self._results = run.partial_results() if plots is None else _plotted(run, plots)
 
     def __iter__(self) -> Self:
         return self
@@ -59,17 +65,20 @@ class ResultGenerator(Iterator[UDFResults]):
 
 
 class AsyncResultGenerator(AsyncIterator[UDFResults]):
-    """`ResultGenerator` for ``async for``; the waiting is done in threads."""
+    """`ResultGenerator` for ``async for``; the waiting is done in threads.
 
-    def __init__(self, run: Run) -> None:
+    Cancelling a task that waits for the next result ends the run.
+    """
+
+    def __init__(self, run: Run, plots: LivePlots | None = None) -> None:
         self.run = run
-        self._results = ResultGenerator(run)
+        self._results = ResultGenerator(run, plots)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> UDFResults:
-        result = await asyncio.to_thread(next, self._results, None)
+        result = await _in_thread(self.run, lambda: next(self._results, None))
         if result is None:
             raise StopAsyncIteration
         return result
@@ -94,6 +103,12 @@ class Context:
     ----------
     executor
         Where the work is done; by default threads.
+    plot_class
+        Draws what `plots` asks for; see `Live2DPlot`.
+    hang_s
+        A worker that makes no progress for so long is reported with its stack (`WorkerHungWarning`).
+    hang_limit_s
+        A worker that makes no progress for so long ends the run (`WorkerHungError`); ``None`` for never.
 
     Attributes
     ----------
@@ -115,12 +130,29 @@ class Context:
     [[16.0, 16.0, 16.0], [16.0, 16.0, 16.0]]
     """
 
-    def __init__(self, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        executor: Executor | None = None,
+        plot_class: Any = None,
+        *,
+        hang_s: float = 30.0,
+        hang_limit_s: float | None = None,
+    ) -> None:
         self.executor = make_executor("threads") if executor is None else executor
+        self.plot_class = plot_class
+        self.hang_s = hang_s
+        self.hang_limit_s = hang_limit_s
         self.last_run: Run | None = None
 
     @classmethod
-    def make_with(cls, spec: str = "threads", *, cpus: int | Sequence[int] | None = None) -> Self:
+    def make_with(
+        cls,
+        spec: str = "threads",
+        *,
+        cpus: int | Sequence[int] | None = None,
+        plot_class: Any = None,
+        **settings: Any,
+    ) -> Self:
         """Make a context with an executor of this name.
 
         Parameters
@@ -129,13 +161,15 @@ class Context:
             ``"inline"``, ``"threads"``, ``"processes"``, or another installed one.
         cpus
             Number of workers.
+        plot_class, **settings
+            As for the class.
 
         Raises
         ------
         ExecutorSpecException
             If there is no such executor, or it does not take `cpus`.
         """
-        return cls(make_executor(spec, cpus=cpus))
+        return cls(make_executor(spec, cpus=cpus), plot_class, **settings)
 
     def load(
         self,
@@ -213,7 +247,9 @@ class Context:
         backends
             Array types that may be used.
         plots
-            Not supported here; see the livestem package.
+            What to show during the run: True for every result that is a picture; a list with one list of
+            channels per UDF, a channel being a name, ``(name, function of the data)`` or ``function(results,
+            damage)``; or a list of plot objects.
         sync
             False to get a coroutine instead.
 
@@ -222,11 +258,12 @@ class Context:
         dict or tuple of dict
             Results by name; a tuple of them, in the order of the UDFs, if several were given.
         """
-        run = self._new_run(dataset, udf, roi, corrections, progress, backends, plots)
+        run = self._new_run(dataset, udf, roi, corrections, progress, backends)
+        live_plots = self._live_plots(plots, dataset, udf, roi)
         single = isinstance(udf, UDF)
         if sync:
-            return _run_to_end(run, single)
-        return _coroutine(run, single)
+            return _run_to_end(run, single, live_plots)
+        return _coroutine(run, single, live_plots)
 
     def run_udf_iter(
         self,
@@ -249,8 +286,124 @@ class Context:
         ResultGenerator or AsyncResultGenerator
             The latter if `sync` is False.
         """
-        run = self._new_run(dataset, udf, roi, corrections, progress, backends, plots)
-        return ResultGenerator(run) if sync else AsyncResultGenerator(run)
+        run = self._new_run(dataset, udf, roi, corrections, progress, backends)
+        live_plots = self._live_plots(plots, dataset, udf, roi)
+        return ResultGenerator(run, live_plots) if sync else AsyncResultGenerator(run, live_plots)
+
+    def map(
+        self,
+        dataset: StreamDataset,
+        f: Callable[[Any], Any],
+        roi: Any = None,
+        progress: bool | ProgressReporter = False,
+        corrections: Any = None,
+        backends: str | Sequence[str] | None = None,
+    ) -> BufferWrapper:
+        """Call a function for each frame; return what it returned, one value per position.
+
+        See `AutoUDF`; the other parameters are those of `run_udf`.
+        """
+        results: Results = self.run_udf(
+            dataset, AutoUDF(f=f), roi, corrections, progress=progress, backends=backends
+        )
+        return results["result"]
+
+    def display(self, dataset: StreamDataset, udf: UDF, roi: Any = None) -> UDFDisplay:
+        """Describe a UDF for a data set: method, parameters and buffers, in a notebook as table."""
+        return UDFDisplay(dataset, udf, roi)
+
+    def cancel(self) -> bool:
+        """End the run that is going on, if there is one; from any thread.
+
+        Whoever waits for its results gets `UDFRunCancelled`.  Returns whether there was a run to end.
+        """
+        return self.last_run is not None and self.last_run.cancel()
+
+    # -- analyses ---------------------------------------------------------------------------------
+
+    def create_mask_analysis(
+        self,
+        factories: Any,
+        dataset: StreamDataset,
+        use_sparse: Any = None,
+        mask_count: int | None = None,
+        mask_dtype: Any = None,
+        dtype: Any = None,
+    ) -> Analysis:
+        """Sum frames weighted with masks, each made by a function without arguments."""
+        return analyses.mask_analysis(dataset, factories, use_sparse, mask_count, mask_dtype, dtype)
+
+    def create_com_analysis(
+        self,
+        dataset: StreamDataset,
+        cx: float | None = None,
+        cy: float | None = None,
+        mask_radius: float | None = None,
+        flip_y: bool = False,
+        mask_radius_inner: float | None = None,
+        scan_rotation: float = 0.0,
+    ) -> Analysis:
+        """Find the centre of mass of each frame, inside a disk or ring if radii are given."""
+        r = {} if mask_radius is None else {"r": mask_radius}
+        ri = {} if mask_radius_inner is None else {"ri": mask_radius_inner}
+        return analyses.com_analysis(
+            dataset, cy=cy, cx=cx, scan_rotation=scan_rotation, flip_y=flip_y, **r, **ri
+        )
+
+    def create_disk_analysis(
+        self, dataset: StreamDataset, cx: float | None = None, cy: float | None = None, r: float | None = None
+    ) -> Analysis:
+        """Sum frames over a disk."""
+        return analyses.detector_analysis(dataset, "disk", cy=cy, cx=cx, r=r)
+
+    def create_ring_analysis(
+        self,
+        dataset: StreamDataset,
+        cx: float | None = None,
+        cy: float | None = None,
+        ri: float | None = None,
+        ro: float | None = None,
+    ) -> Analysis:
+        """Sum frames over a ring."""
+        return analyses.detector_analysis(dataset, "ring", cy=cy, cx=cx, inner=ri, outer=ro)
+
+    def create_point_analysis(
+        self, dataset: StreamDataset, x: float | None = None, y: float | None = None
+    ) -> Analysis:
+        """Take one pixel of each frame."""
+        return analyses.detector_analysis(dataset, "point", cy=y, cx=x)
+
+    def create_sum_analysis(self, dataset: StreamDataset) -> Analysis:
+        """Add up all frames."""
+        return analyses.sum_analysis(dataset)
+
+    def create_pick_analysis(
+        self, dataset: StreamDataset, x: int, y: int | None = None, z: int | None = None
+    ) -> Analysis:
+        """Take one frame."""
+        return analyses.pick_analysis(dataset, tuple(n for n in (z, y, x) if n is not None))
+
+    def run(
+        self,
+        job: Analysis,
+        roi: Any = None,
+        progress: bool | ProgressReporter = False,
+        corrections: Any = None,
+    ) -> AnalysisResultSet:
+        """Do an analysis.
+
+        Raises
+        ------
+        ValueError
+            If a ROI is given for an analysis that has its own.
+        """
+        if job.roi is not None and roi is not None:
+            raise ValueError("this analysis takes one frame; it can't be run with a ROI")
+        where = roi if job.roi is None else job.roi
+        results = self.run_udf(job.dataset, job.get_udf(), where, corrections, progress=progress)
+        return job.get_udf_results(results)
+
+    # ---------------------------------------------------------------------------------------------
 
     def export(
         self,
@@ -297,12 +450,7 @@ class Context:
         corrections: CorrectionSet | None,
         progress: bool | ProgressReporter | None,
         backends: str | Sequence[str] | None,
-        plots: Any,
     ) -> Run:
-        if plots is not None:
-            raise NotImplementedError(
-                "plots= is not supported here; see the live views of the livestem package"
-            )
         udfs = [udf] if isinstance(udf, UDF) else list(udf)
         self.last_run = Run(
             dataset,
@@ -312,8 +460,17 @@ class Context:
             corrections=corrections,
             backends=backends,
             progress=progress,
+            settings={"hang_s": self.hang_s, "hang_limit_s": self.hang_limit_s},
         )
         return self.last_run
+
+    def _live_plots(
+        self, plots: Any, dataset: StreamDataset, udf: UDF | Sequence[UDF], roi: Any
+    ) -> LivePlots | None:
+        if plots is None or plots is False:
+            return None
+        udfs = [udf] if isinstance(udf, UDF) else list(udf)
+        return LivePlots(plots, self.plot_class, dataset, udfs, roi)
 
     def __enter__(self) -> Self:
         return self
@@ -322,12 +479,40 @@ class Context:
         self.close()
 
 
-def _run_to_end(run: Run, single: bool) -> Results | tuple[Results, ...]:
-    for _ in run.partial_results():
+def _plotted(run: Run, plots: LivePlots) -> Iterator[UDFResults]:
+    """Yield partial results; plot each one after the consumer has had it."""
+    results = run.partial_results()
+    try:
+        for partial in results:
+            yield partial
+            plots.update(partial)
+        plots.update(run.results, force=True)
+    except GeneratorExit:
+        results.close()  # type: ignore[attr-defined]
+        raise
+    except BaseException as error:
+        results.throw(error)  # type: ignore[attr-defined]
+        raise
+
+
+def _run_to_end(run: Run, single: bool, plots: LivePlots | None) -> Results | tuple[Results, ...]:
+    for _ in run.partial_results() if plots is None else _plotted(run, plots):
         pass
     buffers = run.results.buffers
     return buffers[0] if single else buffers
 
 
-async def _coroutine(run: Run, single: bool) -> Results | tuple[Results, ...]:
-    return await asyncio.to_thread(_run_to_end, run, single)
+async def _coroutine(run: Run, single: bool, plots: LivePlots | None) -> Results | tuple[Results, ...]:
+    return await _in_thread(run, lambda: _run_to_end(run, single, plots))
+
+
+async def _in_thread(run: Run, work: Callable[[], _T]) -> _T:
+    """Do something for a run in a thread; if the waiting task is cancelled, end the run first."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        run.cancel()
+        await asyncio.wait({task})
+        task.exception()  # a run that was cancelled says so; nobody else waits for it
+        raise

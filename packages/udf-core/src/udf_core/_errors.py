@@ -73,6 +73,10 @@ class ExportDependencyError(UDFError, ImportError):
     """A package that an export needs isn't installed; the text has the line that installs it."""
 
 
+class WorkerHungError(UDFError, TimeoutError):
+    """A worker made no progress for longer than the limit, and the run was given up."""
+
+
 class RemoteTraceback(UDFError):  # noqa: N818  (is only ever a cause)
     """Cause of an error that was raised in a worker: carries the worker's traceback as text."""
 
@@ -113,3 +117,38 @@ class WorkerLost:
     def __str__(self) -> str:
         after = "another one was started" if self.replaced else "the others went on"
         return f"worker {self.worker} was lost ({self.reason}); its uncommitted frames were redone, {after}"
+
+
+class WorkerHungWarning(RuntimeWarning):
+    """A worker holds data and has made no progress for a while; the text shows its stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHung:
+    """Record of a worker that made no progress.
+
+    Parameters
+    ----------
+    worker
+        Number of the worker.
+    where
+        UDF, method and scan positions.
+    waited_s
+        How long there has been no progress.
+    stack
+        Stack of its thread, innermost call last.
+    over_limit
+        Whether that was too long for the run to go on.
+    """
+
+    worker: int
+    where: str
+    waited_s: float
+    stack: str
+    over_limit: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.worker} has made no progress for {self.waited_s:.1f} s {self.where}; its stack, "
+            f"innermost call last:\n{self.stack}"
+        )

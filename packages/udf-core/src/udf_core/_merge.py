@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ._buffer import Array, AuxBuffer, BufferWrapper, MaskedResult
+from ._buffer import Array, AuxBuffer, BoolArray, BufferWrapper
 from ._commit import PartialResult
 from ._corrections import CorrectionSet
-from ._errors import CoverageError, UDFException
+from ._errors import CoverageError
 from ._grid import Positions
+from ._merge_all import Collection, merges_all_at_once
 from ._meta import UDFMeta
 from ._namespace import MergeView, Results
+from ._outcome import check_declarations, results_of
 from ._provenance import Origin, RunRecord
 from ._shape import Shape
 from ._udf import UDF
@@ -29,8 +31,10 @@ Buffers = tuple[dict[str, BufferWrapper], ...]
 class UDFResults:
     """Results of a run, finished or not.
 
-    Lazy: `UDF.get_results` is called when somebody looks at `buffers` or `damage` for the first time, and
-    both then show the state of that moment and never change again.
+    Lazy: `UDF.get_results` is called when somebody looks at `buffers` for the first time; they show the state
+    of that moment and never change again.  What `damage` returns never changes either; it shows the moment of
+    the first look at it, or at `buffers` as soon as these have been looked at, so that both belong together.
+    Looking at `damage` alone is cheap.
 
     Parameters
     ----------
@@ -42,14 +46,22 @@ class UDFResults:
 
     def __init__(self, buffers: Sequence[dict[str, BufferWrapper]], damage: BufferWrapper) -> None:
         self._make: Callable[[], tuple[Buffers, BufferWrapper]] | None = None
-        self._made: tuple[Buffers, BufferWrapper] | None = (tuple(buffers), damage)
+        self._make_damage: Callable[[], BufferWrapper] | None = None
+        self._buffers: Buffers | None = tuple(buffers)
+        self._damage: BufferWrapper | None = damage
 
     @classmethod
-    def when_looked_at(cls, make: Callable[[], tuple[Buffers, BufferWrapper]]) -> UDFResults:
-        """Return results that `make` makes when somebody looks."""
+    def when_looked_at(
+        cls,
+        make: Callable[[], tuple[Buffers, BufferWrapper]],
+        make_damage: Callable[[], BufferWrapper] | None = None,
+    ) -> Self:
+        """Return results that these functions make when somebody looks."""
         results = cls.__new__(cls)
         results._make = make
-        results._made = None
+        results._make_damage = make_damage
+        results._buffers = None
+        results._damage = None
         return results
 
     @property
@@ -60,7 +72,9 @@ class UDFResults:
     @property
     def damage(self) -> BufferWrapper:
         """Which scan positions are in the results."""
-        return self._look()[1]
+        if self._damage is None:
+            self._damage = self._look()[1] if self._make_damage is None else self._make_damage()
+        return self._damage
 
     @property
     def covered(self) -> BufferWrapper:
@@ -78,10 +92,11 @@ class UDFResults:
         return 0
 
     def _look(self) -> tuple[Buffers, BufferWrapper]:
-        if self._made is None and self._make is not None:
-            self._made = self._make()
-        assert self._made is not None
-        return self._made
+        if self._buffers is None and self._make is not None:
+            self._buffers, self._damage = self._make()
+        assert self._buffers is not None
+        assert self._damage is not None
+        return self._buffers, self._damage
 
 
 class Merger:
@@ -112,7 +127,7 @@ class Merger:
         self,
         udfs: Sequence[UDF],
         dataset_shape: Shape,
-        roi: npt.NDArray[np.bool_] | None,
+        roi: BoolArray | None,
         dataset_dtype: npt.DTypeLike,
         input_dtype: npt.DTypeLike,
         corrections: CorrectionSet | None = None,
@@ -124,8 +139,9 @@ class Merger:
         self._roi = roi
         self._final = False
         n_selected = dataset_shape.flatten_nav()[0] if roi is None else int(np.count_nonzero(roi))
-        self.damage: npt.NDArray[np.bool_] = np.zeros(n_selected, dtype=bool)
+        self.damage: BoolArray = np.zeros(n_selected, dtype=bool)
         self._aux: list[dict[str, tuple[Array, Array]]] = [{} for _ in udfs]
+        self._collections: dict[int, Collection] = {}
         for index, udf in enumerate(self._udfs):
             meta = UDFMeta(None, dataset_shape, roi, dataset_dtype, input_dtype, corrections=corrections)
             udf.set_meta(meta)
@@ -164,9 +180,9 @@ class Merger:
                 udf.meta.set_valid_nav_mask(self.damage)
                 self._show_aux(index, udf, 1, where)
                 try:
-                    self._merge_one(udf, arrays, where)
+                    self._merge_one(index, udf, arrays, where)
                 except Exception as error:
-                    error.add_note(f"in {type(udf).__name__}.merge()")
+                    _explain(error, udf, "merge", positions)
                     raise
             self.damage[where] = True
 
@@ -177,7 +193,7 @@ class Merger:
 
     def results(self) -> UDFResults:
         """Return the results, to be made when looked at."""
-        return UDFResults.when_looked_at(self._make_results)
+        return UDFResults.when_looked_at(self._make_results, self._make_damage)
 
     def update_params(self, patches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Change parameters of the UDFs; return their new arguments."""
@@ -205,22 +221,33 @@ class Merger:
             udf.params.__dict__[name] = arrays[which][where] if kind == "nav" else arrays[0]
 
     def _allocate(self, index: int, udf: UDF) -> None:
-        declared = dict(udf.get_result_buffers())
-        for buffer in declared.values():
-            buffer.set_shape(self._shape, self._roi)
-            if buffer.use != "result_only":
-                buffer.allocate()
-        views = {name: b.raw_data for name, b in declared.items() if b.use != "result_only"}
-        udf.results = Results(declared, views)
-        if type(udf).merge is UDF.merge:
-            udf.check_default_merge()
-        preprocess = getattr(udf, "preprocess", None)
-        if preprocess is not None:
-            self._show_aux(index, udf, 1, slice(None))
-            preprocess()
-            self._show_aux(index, udf, 0, slice(None))
+        method = "get_result_buffers"
+        try:
+            declared = check_declarations(type(udf).__name__, udf.get_result_buffers())
+            for buffer in declared.values():
+                buffer.set_shape(self._shape, self._roi)
+                if buffer.use != "result_only":
+                    buffer.allocate()
+            views = {name: b.raw_data for name, b in declared.items() if b.use != "result_only"}
+            udf.results = Results(declared, views)
+            if merges_all_at_once(type(udf), declared):
+                self._collections[index] = Collection()
+            elif type(udf).merge is UDF.merge:
+                udf.check_default_merge()
+            preprocess = getattr(udf, "preprocess", None)
+            if preprocess is not None:
+                method = "preprocess"
+                self._show_aux(index, udf, 1, slice(None))
+                preprocess()
+                self._show_aux(index, udf, 0, slice(None))
+        except Exception as error:
+            _explain(error, udf, method, None)
+            raise
 
-    def _merge_one(self, udf: UDF, src: dict[str, Array], where: slice | Positions) -> None:
+    def _merge_one(self, index: int, udf: UDF, src: dict[str, Array], where: slice | Positions) -> None:
+        if index in self._collections:
+            self._collections[index].add(where, src)
+            return
         buffers = udf.results._buffers
         full = udf.results.__dict__
         nav = {name for name in src if buffers[name].kind == "nav"}
@@ -232,71 +259,38 @@ class Merger:
             for name in nav:
                 full[name][where] = dest[name]
 
+    def _make_damage(self) -> BufferWrapper:
+        with self.lock:
+            return self.map_of(self.damage.copy())
+
     def _make_results(self) -> tuple[Buffers, BufferWrapper]:
         with self.lock:
             mask = self.damage.copy()
-            damage = self.map_of(mask)
             buffers = tuple(self._results_of(i, udf, mask) for i, udf in enumerate(self._udfs))
-            return buffers, damage
+            return buffers, self._make_damage()
 
-    def _results_of(self, index: int, udf: UDF, mask: npt.NDArray[np.bool_]) -> dict[str, BufferWrapper]:
+    def _results_of(self, index: int, udf: UDF, mask: BoolArray) -> dict[str, BufferWrapper]:
         udf.meta.set_valid_nav_mask(mask)
         self._show_aux(index, udf, 0, slice(None))
-        declared = udf.results._buffers
-        results = {}
-        for name, value in udf.get_results().items():
-            results[name] = self._result(udf, name, value, mask)
-        for name, buffer in declared.items():
-            if buffer.use is None and name not in results:
-                results[name] = self._result(udf, name, udf.results.__dict__[name], mask)
-        missing = [n for n, b in declared.items() if b.use == "result_only" and n not in results]
-        if missing:
-            raise UDFException(
-                f"don't know how to set use='result_only' buffer {missing[0]!r}; please implement "
-                f"`get_results` of {type(udf).__name__} so that it returns it"
+        method = "merge_all"
+        try:
+            if index in self._collections:
+                self._collections[index].merge_into(udf)
+            method = "get_results"
+            results = results_of(udf, self._shape, self._roi, mask, copy=not self._final)
+        except Exception as error:
+            _explain(error, udf, method, np.flatnonzero(mask))
+            raise
+        for result in results.values():
+            result.origin = Origin(
+                f"{type(udf).__module__}.{type(udf).__qualname__}", udf._kwargs, self.record
             )
         return results
 
-    def _result(self, udf: UDF, name: str, value: Any, mask: npt.NDArray[np.bool_]) -> BufferWrapper:
-        declared = udf.results._buffers
-        who = f"{type(udf).__name__}.get_results()"
-        if name not in declared:
-            raise KeyError(f"{who} returned {name!r}, which get_result_buffers() does not declare")
-        buffer = declared[name]
-        if buffer.use == "private":
-            raise UDFException(f"{who} returned {name!r}, which is declared as private")
-        valid: npt.NDArray[np.bool_] | None = None
-        if isinstance(value, MaskedResult):
-            value, valid = value.array, value.mask
-        array = np.asarray(value)
-        if array.dtype.kind != buffer.dtype.kind:
-            raise UDFException(
-                f"{who} returned {name!r} with dtype {array.dtype}, which is not of the declared kind "
-                f"({buffer.dtype})"
-            )
-        if not self._final and any(np.may_share_memory(array, memory) for memory in self._memory(udf)):
-            array = array.copy()
-        result = BufferWrapper(buffer.kind, buffer.extra_shape, buffer.dtype, buffer.where, buffer.use)
-        result.set_shape(self._shape, self._roi)
-        result.origin = Origin(f"{type(udf).__module__}.{type(udf).__qualname__}", udf._kwargs, self.record)
-        if valid is None and buffer.kind == "nav":
-            valid = self._nav_valid(mask, array, buffer)
-        return result.set_result(array, valid, name=name)
 
-    def _nav_valid(
-        self, mask: npt.NDArray[np.bool_], array: npt.NDArray[Any], buffer: BufferWrapper
-    ) -> npt.NDArray[np.bool_] | None:
-        """Spread the damage over the shape of a navigation result, flat or full."""
-        nav_shape = self._shape.nav.to_tuple()
-        if array.shape[: len(nav_shape)] == nav_shape and array.shape != buffer.shape:
-            full = mask
-            if self._roi is not None:
-                full = np.zeros(self._roi.size, dtype=bool)
-                full[self._roi.reshape(-1)] = mask
-            mask = full.reshape(nav_shape)
-        if array.shape[: mask.ndim] != mask.shape:
-            return None
-        return mask.reshape(mask.shape + (1,) * (array.ndim - mask.ndim))
-
-    def _memory(self, udf: UDF) -> list[Array]:
-        return [array for array in udf.results.__dict__.values() if array is not None]
+def _explain(error: Exception, udf: UDF, method: str, positions: Positions | None) -> None:
+    """Note where it happened; `positions` are those that were merged or looked at."""
+    where = "on the main side"
+    if positions is not None and len(positions):
+        where = f"scan positions {int(positions.min())} to {int(positions.max())}, {where}"
+    error.add_note(f"in {type(udf).__name__}.{method}(), {where}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, NoReturn
+from typing import Any
 
 from ._buffer import Array, BufferWrapper
 from ._errors import UseDiscouragedWarning
@@ -25,6 +25,18 @@ def _discourage(name: str) -> None:
         UseDiscouragedWarning,
         stacklevel=3,
     )
+
+
+def _write(view: Any, name: str, value: Any) -> None:
+    try:
+        view[...] = value
+    except (ValueError, TypeError) as error:
+        what = type(value).__name__
+        error.add_note(
+            f"buffer {name!r} has shape {view.shape} and dtype {view.dtype} here; assigned was "
+            f"{what} of shape {getattr(value, 'shape', ())}"
+        )
+        raise
 
 
 class Namespace:
@@ -147,7 +159,7 @@ class Results:
                 f"result buffer {name!r} is declared as result_only and can't be written here"
             )
         if view is not value:
-            view[...] = value
+            _write(view, name, value)
 
     def __contains__(self, name: object) -> bool:
         return name in self.__dict__
@@ -193,7 +205,7 @@ class MergeView:
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self.__dict__.update(arrays)
 
-    def __getattr__(self, name: str) -> NoReturn:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         raise KeyError(_missing("buffer to merge", name, self.__dict__))
@@ -203,7 +215,7 @@ class MergeView:
             raise KeyError(_missing("buffer to merge", name, self.__dict__))
         view = self.__dict__[name]
         if view is not value:
-            view[...] = value
+            _write(view, name, value)
 
     def __getitem__(self, name: str) -> Array:
         _discourage(name)

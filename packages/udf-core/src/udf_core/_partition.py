@@ -98,6 +98,15 @@ class Partition:
         """Whether a UDF asked for facts that only an unbroken partition has."""
         return self._meta.asked_for_partition
 
+    def whereabouts(self) -> tuple[int, ...]:
+        """Return numbers that change with each tile or frame; thread-safe."""
+        return id(self), self.count, self._meta.first, self._meta.tiling_scheme_idx
+
+    def describe(self) -> str:
+        """Return which data are shown to the UDFs; thread-safe."""
+        first = self._meta.first
+        return f"scan positions {first} to {first + max(1, self._meta.count) - 1}"
+
     def has_room(self, stretch: Stretch) -> bool:
         """Whether these positions fit in, and are of the same pass."""
         return self.scan_pass == stretch.scan_pass and self.count + stretch.n <= self.capacity

@@ -60,14 +60,13 @@ class RollingResults(UDFResults):
         cls, make: Callable[[], tuple[Buffers, BufferWrapper, BufferWrapper, tuple[int, int]]]
     ) -> RollingResults:
         """Return results that `make` makes when somebody looks."""
-        results = cls.__new__(cls)
+        results: RollingResults
 
         def make_and_note() -> tuple[Buffers, BufferWrapper]:
             buffers, damage, results._covered, results._numbers = make()
             return buffers, damage
 
-        results._make = make_and_note
-        results._made = None
+        results = cls.when_looked_at(make_and_note)
         return results
 
     _covered: BufferWrapper

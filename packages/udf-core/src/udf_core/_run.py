@@ -30,6 +30,9 @@ from ._errors import (
     CoverageError,
     RemoteTraceback,
     UDFRunCancelled,
+    WorkerHung,
+    WorkerHungError,
+    WorkerHungWarning,
     WorkerLost,
     WorkerLostError,
     WorkerLostWarning,
@@ -126,7 +129,8 @@ class Run:
         if roi is not None:
             roi = _early_mask(roi, dataset)
         self._corrections = early_corrections(corrections, dataset)
-        self.events: list[WorkerLost] = []
+        self.events: list[WorkerLost | WorkerHung] = []
+        self._unsaid: list[WorkerHung] = []
         self.verdict: FeedVerdict | None = None
         self.n_items = 0
         self.n_surplus = 0
@@ -173,6 +177,8 @@ class Run:
             If the acquisition was aborted.
         """
         try:
+            if self._error is not None:
+                raise self._error
             work = self._start()
             seen = -1
             while not self._over or seen < self.n_commits:
@@ -192,7 +198,20 @@ class Run:
             raise
         self._close(None)
         for event in self.events:
-            warnings.warn(str(event), WorkerLostWarning, stacklevel=4)
+            if isinstance(event, WorkerLost):
+                warnings.warn(str(event), WorkerLostWarning, stacklevel=4)
+
+    def cancel(self) -> bool:
+        """End the run, from any thread; return whether it was not over yet.
+
+        Whoever waits for results gets `UDFRunCancelled`; what has been merged stays in `results`.  A run that
+        has not been started will not start any more.  While a live data set waits for its first item the run
+        ends as soon as that has come.
+        """
+        with self._news:
+            there_was_one = not self._over
+        self._end(UDFRunCancelled(f"UDF run cancelled after {self.n_items} items: cancel() was called"))
+        return there_was_one
 
     def update_params(self, patches: Sequence[dict[str, Any]]) -> None:
         """Change parameters of the UDFs, for chunks that are received later and for `get_results`."""
@@ -248,7 +267,7 @@ class Run:
             **self._settings,
         )
         self._reporter.start(self._progress())
-        self._crew = crew = self._executor.hire(job, feed, self._queue.put)
+        self._crew = crew = self._executor.hire(job, feed, self._post)
         work = _Work(feed, merger, crew)
         if crew.concurrent:
             self._pump = threading.Thread(
@@ -277,6 +296,12 @@ class Run:
         finally:
             self._dataset.finish(error)
 
+    def _post(self, event: Event) -> None:
+        """Take an event from a worker; thread-safe."""
+        if isinstance(event, WorkerHung):  # said at once: the thread that takes events may be what hangs
+            _log.warning("%s", event)
+        self._queue.put(event)
+
     # -- waiting ----------------------------------------------------------------------------------
 
     def _wait_for_news(self, work: _Work, seen: int) -> None:
@@ -287,6 +312,8 @@ class Run:
                     self._news.wait_for(lambda: self._over or self.n_commits > seen, _TICK_S)
             else:
                 self._step(work)
+            while self._unsaid:
+                warnings.warn(str(self._unsaid.pop(0)), WorkerHungWarning, stacklevel=5)
             if not self._silent:
                 self._reporter.update(self._progress())
 
@@ -326,6 +353,8 @@ class Run:
             self._all_handed_out = True
         elif isinstance(event, Gone):
             self._replace(work, event)
+        elif isinstance(event, WorkerHung):
+            self._take_hang(event)
         else:
             self._end(self._error_of(work, event))
 
@@ -345,10 +374,22 @@ class Run:
                 self.n_commits += 1
                 self._news.notify_all()
 
+    def _take_hang(self, event: WorkerHung) -> None:
+        self.events.append(event)
+        self._unsaid.append(event)
+        if event.over_limit:
+            self._end(
+                WorkerHungError(
+                    f"worker {event.worker} made no progress for {event.waited_s:.1f} s {event.where}; the "
+                    f"run was given up, its stack is in the notes"
+                )
+            )
+
     def _replace(self, work: _Work, event: Gone) -> None:
-        if len(self.events) >= 4 + 4 * self._executor.n_workers:
+        n_lost = sum(isinstance(earlier, WorkerLost) for earlier in self.events)
+        if n_lost >= 4 + 4 * self._executor.n_workers:
             raise WorkerLostError(
-                f"{len(self.events) + 1} workers died in one run, the last one was {event.reason}; "
+                f"{n_lost + 1} workers died in one run, the last one was {event.reason}; "
                 f"a UDF may be crashing the interpreter or using up all memory"
             )
         lost = WorkerLost(event.worker, event.reason, work.crew.replace(event.worker))

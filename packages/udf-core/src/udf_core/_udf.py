@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ._backends import fit_to, namespace
 from ._buffer import Array, AuxBuffer, BufferWrapper, Kind, MaskedResult, Use
-from ._errors import UDFException
+from ._by_hand import ByHand
 from ._meta import UDFMeta
 from ._namespace import MergeView, Params, Results, TaskData, WorkerData
-from ._shape import Shape, Slice
+from ._shape import Shape
 
 
 class UDFMethod(Enum):
@@ -42,7 +42,7 @@ _SCIPY = ("scipy.sparse.coo", "scipy.sparse.csr", "scipy.sparse.csc")
 _CUPYX = ("cupyx.scipy.sparse.coo_matrix", "cupyx.scipy.sparse.csr_matrix", "cupyx.scipy.sparse.csc_matrix")
 
 
-class UDF:
+class UDF(ByHand):
     """A user-defined function.
 
     A subclass implements `get_result_buffers`, one of ``process_tile(tile)``, ``process_frame(frame)`` and
@@ -129,6 +129,7 @@ class UDF:
         self.task_data = TaskData()
         self.worker_data = WorkerData()
         self.meta: UDFMeta = None  # type: ignore[assignment]
+        self._init_by_hand()
 
     # -- to be overridden -------------------------------------------------------------------------
 
@@ -181,7 +182,7 @@ class UDF:
         Buffers that are left out pass through unchanged.  Has no side effects; is called only when somebody
         looks at the results.
         """
-        return {name: self.results.__dict__[name] for name in self._public_names()}
+        return {n: self.results.__dict__[n] for n, b in self.results._buffers.items() if b.use is None}
 
     def get_preferred_input_dtype(self) -> npt.DTypeLike:
         """Return the type the UDF wants its data in, or ``USE_NATIVE_DTYPE`` to take any."""
@@ -243,7 +244,7 @@ class UDF:
     @property
     def xp(self) -> ModuleType:
         """The array library of the current data: see `meta.array_backend`; NumPy on the main side."""
-        return namespace(None if self.meta is None else self.meta.array_backend)
+        return namespace((None if self.meta is None else self.meta.array_backend) or self._backend)
 
     def forbuf(self, arr: Any, target: Array) -> Any:
         """Bring an intermediate result into type and shape of a result buffer.
@@ -271,36 +272,13 @@ class UDF:
             )
             raise
 
-    def set_meta(self, meta: UDFMeta) -> None:
-        """Let the UDF see these facts."""
-        self.meta = meta
-
-    def set_slice(self, slice_: Slice) -> None:
-        """Let ``meta.slice`` be this one."""
-        self.meta.first, self.meta.count = slice_.origin[0], slice_.shape[0]
-        self.meta.slice_cache = slice_
-
-    def requires_custom_merge(self) -> bool:
-        """Tell whether the default `merge` can't do."""
-        buffers = self.results._buffers
-        return any(b.kind != "nav" and b.use != "result_only" for b in buffers.values())
-
     def check_default_merge(self) -> None:
         """Raise unless the default `merge` can do."""
-        if self.requires_custom_merge():
+        if self.requires_custom_merge:
             raise NotImplementedError(
                 f"Default merging only works for kind='nav' buffers; {type(self).__name__} has to implement "
                 f"merge(dest, src)"
             )
-
-    def _public_names(self) -> list[str]:
-        buffers = self.results._buffers
-        for name, buffer in buffers.items():
-            if buffer.use == "result_only":
-                raise UDFException(
-                    f"don't know how to set use='result_only' buffer {name!r}; please implement `get_results`"
-                )
-        return [name for name, buffer in buffers.items() if buffer.use is None]
 
 
 class NoOpUDF(UDF):

@@ -18,6 +18,7 @@ from arraystream import FeedChunk, FeedEnd, Lease, Member, StreamError, open_dec
 from ._commit import Commit, Ended, Event, Job, PartialResult
 from ._devices import Device
 from ._errors import UDFException
+from ._merge_all import merges_all_at_once
 from ._partition import Partition
 from ._scan import Stretch
 from ._tile_reader import TileReader
@@ -55,6 +56,8 @@ class Worker:
         Whether an error that `step` has raised came from the feed.
     is_careful
         Whether commits should be acknowledged before more is received.
+    thread
+        Identifier of the thread that is at work for it; ``None`` while it waits for something.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Worker:
     ) -> None:
         self.receiving = False
         self.is_careful = False
+        self.number = number
+        self.thread: int | None = None
         self._job = job
         self._member = member
         self._number = number
@@ -92,7 +97,7 @@ class Worker:
         backends = {number: step.backend for step in plan.steps for number in step.udfs}
         self._udfs = [WorkerUDF(spec, job, backends[number]) for number, spec in enumerate(job.specs)]
         self._unbroken = job.scheme.intent == "partition" or any(
-            spec.cls.CONTIGUOUS_PARTITIONS for spec in job.specs
+            spec.cls.CONTIGUOUS_PARTITIONS or merges_all_at_once(spec.cls) for spec in job.specs
         )
         self._probing = not self._unbroken
         self._partition: Partition | None = None
@@ -114,6 +119,7 @@ class Worker:
     def step(self, longest_wait_s: float) -> None:
         """Receive and process at most one chunk; commit if it is time."""
         received = self._receive(longest_wait_s)
+        self.thread = threading.get_ident()
         if isinstance(received, FeedChunk):
             self._process(received)
         idle = not isinstance(received, FeedChunk)
@@ -121,6 +127,7 @@ class Worker:
         self.is_careful = isinstance(received, FeedChunk) and received.attempt > 0
         if self._leases and (idle or self.is_careful or self._is_due()):
             self.commit()
+        self.thread = None
         if isinstance(received, FeedEnd):
             self._post(Ended(self._number))
 
@@ -128,6 +135,7 @@ class Worker:
         """Hand over all results so far, and start anew."""
         started = time.monotonic()
         self._close_partition()
+        self.thread = None
         while not self._unmerged.acquire(timeout=0.05):
             if self._stopped():
                 return
@@ -166,11 +174,23 @@ class Worker:
         """Use these arguments of the UDFs for the next chunk on; thread-safe."""
         self._new_kwargs = kwargs
 
+    def whereabouts(self) -> tuple[Any, ...]:
+        """Return something that is different after each bit of progress; thread-safe."""
+        partition = self._partition
+        phases = tuple(udf.phase for udf in self._udfs)
+        return self._n_items, self._n_commits, phases, None if partition is None else partition.whereabouts()
+
+    def describe(self) -> str:
+        """Return which data it is at work on, in words; thread-safe."""
+        partition = self._partition
+        return "at the begin or end of a partition" if partition is None else partition.describe()
+
     def close(self) -> None:
         """Drop everything and leave the feed; idempotent."""
         for leases in (self._leases, *self._in_doubt.values()):
             for lease in leases:
                 lease.release()
+        self.thread = None
         self._leases = []
         self._in_doubt = {}
         self._partition = None

@@ -1,4 +1,4 @@
-"""Main program of a worker process: ``python -m udf_core._worker_main FD NUMBER``.
+"""Main program of a worker process: ``python -m udf_core._worker_main FD NUMBER STACK_FD``.
 
 Takes jobs over the socket FD, one after the other.  When the main process goes away, for whatever reason, it
 ends at once.
@@ -6,6 +6,7 @@ ends at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -22,8 +23,10 @@ from arraystream import Member, StreamError, Ticket, redeem_ticket
 
 from ._channel import Channel, ChannelClosed
 from ._commit import Commit, Ended, Event, Job
-from ._errors import UDFException
+from ._errors import UDFException, WorkerHung
 from ._feed_pass import FeedPass
+from ._hang import HangWatch
+from ._stuck_process import StackPad
 from ._worker import Worker
 
 
@@ -36,10 +39,13 @@ class WorkerMain:
         To the main process.
     number
         Of this worker.
+    stack_pad
+        Where its stack is written if the interpreter is stuck; ``None`` if the process is not ours alone.
     """
 
-    def __init__(self, channel: Channel, number: int) -> None:
+    def __init__(self, channel: Channel, number: int, stack_pad: StackPad | None = None) -> None:
         self._channel = channel
+        self._stack_pad = stack_pad
         self._number = number
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
@@ -62,6 +68,7 @@ class WorkerMain:
         self._job_number, packed, ticket = value
         self._leave = False
         worker: Worker | None = None
+        watch: HangWatch | None = None
         try:
             member = self._join(ticket, fds)
             try:
@@ -72,6 +79,7 @@ class WorkerMain:
             except BaseException:
                 member.close()
                 raise
+            watch = self._watch_over(worker, job)
             while not self._leave:
                 self._read_mail(worker)
                 while worker.is_careful and worker.waits_for_answers and not self._leave:
@@ -84,6 +92,10 @@ class WorkerMain:
             from_feed = isinstance(error, StreamError) and (worker is None or worker.receiving)
             self._channel.send("failure", (self._job_number, pack_error(error), from_feed))
         finally:
+            if watch is not None:
+                watch.close()
+            if self._stack_pad is not None:
+                self._stack_pad.close()
             if worker is not None:
                 worker.close()
         self._channel.send("left", self._job_number)
@@ -95,6 +107,17 @@ class WorkerMain:
         if note:
             self._channel.send("note", (self._job_number, note))
         return member
+
+    def _watch_over(self, worker: Worker, job: Job) -> HangWatch:
+        def report(hung: WorkerHung) -> None:
+            with contextlib.suppress(ChannelClosed):
+                self._channel.send("hung", (self._job_number, hung))
+
+        def tick() -> None:
+            if self._stack_pad is not None:
+                self._stack_pad.renew(job.hang_s)
+
+        return HangWatch(lambda: [worker], report, job.hang_s, job.hang_limit_s, tick)
 
     def _post(self, event: Event) -> None:
         if isinstance(event, Commit):
@@ -155,11 +178,11 @@ def end_with_main(fd: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve the socket named on the command line."""
-    fd, number = (int(argument) for argument in arguments)
+    fd, number, stack_fd = (int(argument) for argument in arguments)
     threading.Thread(target=end_with_main, args=(fd,), daemon=True).start()
     channel = Channel(socket.socket(fileno=fd))
     try:
-        WorkerMain(channel, number).serve()
+        WorkerMain(channel, number, StackPad(stack_fd)).serve()
     except ChannelClosed:
         os._exit(1)
 

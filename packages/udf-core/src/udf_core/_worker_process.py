@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._channel import Channel, ChannelClosed
+from ._stuck_process import StackPad
 
 Listener = Callable[[Any, str, Any], None]
 """Called with the worker, with messages of it, and with kind ``"gone"`` and the reason when it has died."""
@@ -33,11 +34,13 @@ class WorkerProcess:
         self.listener: Listener | None = None
         self.gone = threading.Event()
         self._expected_to_end = False
+        self.stack_pad = StackPad()
         ours, theirs = socket.socketpair()
         with theirs:
+            fds = [theirs.fileno(), self.stack_pad.fd]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "udf_core._worker_main", str(theirs.fileno()), str(number)],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", "udf_core._worker_main", str(fds[0]), str(number), str(fds[1])],
+                pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 env=worker_environment(),
                 process_group=0,

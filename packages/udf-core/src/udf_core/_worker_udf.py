@@ -19,6 +19,7 @@ from ._conversion import TileConversion
 from ._grid import Positions
 from ._meta import UDFMeta
 from ._namespace import Params, Results, TaskData, WorkerData
+from ._outcome import check_declarations
 from ._shape import prod
 from ._udf import UDF, UDFMethod
 
@@ -161,7 +162,7 @@ class WorkerUDF:
             self._worker_data = WorkerData(udf.get_worker_data())
         udf.worker_data = self._worker_data
         self.phase = "get_result_buffers"
-        declared = udf.get_result_buffers()
+        declared = check_declarations(self.name, udf.get_result_buffers())
         work.attach(declared, self._memory(declared, capacity))
         return work
 

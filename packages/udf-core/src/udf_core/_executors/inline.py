@@ -8,6 +8,7 @@ from typing import Any
 from arraystream import Feed
 from udf_core._commit import Job
 from udf_core._executor import Crew, Executor, Post
+from udf_core._hang import HangWatch
 from udf_core._worker import Worker
 
 
@@ -35,6 +36,7 @@ class _InlineCrew(Crew):
         except BaseException:
             member.close()
             raise
+        self._watch = HangWatch(lambda: [self._worker], post, job.hang_s, job.hang_limit_s)
 
     def step(self, longest_wait_s: float) -> None:
         self._worker.step(longest_wait_s)
@@ -50,4 +52,5 @@ class _InlineCrew(Crew):
         self._worker.update(kwargs)
 
     def dismiss(self) -> None:
+        self._watch.close()
         self._worker.close()

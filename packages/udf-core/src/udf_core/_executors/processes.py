@@ -16,6 +16,7 @@ from udf_core._channel_crew import ChannelCrew
 from udf_core._commit import Failure, Job
 from udf_core._errors import ExecutorSpecException
 from udf_core._executor import DISMISS_S, Crew, Executor, Post, n_workers_default
+from udf_core._stuck_process import StuckProcessWatch
 from udf_core._worker_process import WorkerProcess
 
 
@@ -95,14 +96,22 @@ class _ProcessesCrew(ChannelCrew):
         self._executor = executor
         for process in processes:
             self._assign(process)
+        self._watch = StuckProcessWatch(self._processes, post, job.hang_s, job.hang_limit_s)
 
     def replace(self, worker: int) -> bool:
         # In a thread of its own: handing over the job takes as long as a Python process needs to start.
         threading.Thread(target=self._hire_another, name="udf-core-replacement", daemon=True).start()
         return True
 
+    def dismiss(self) -> None:
+        self._watch.close()
+        super().dismiss()
+
     def _patience(self) -> float:
         return DISMISS_S
+
+    def _processes(self) -> list[WorkerProcess]:
+        return [worker for worker in list(self._at_work.values()) if isinstance(worker, WorkerProcess)]
 
     def _hire_another(self) -> None:
         process = self._executor.start_one()

@@ -18,6 +18,7 @@ from arraystream import Feed, StreamError
 from udf_core._commit import Failure, Gone, Job
 from udf_core._errors import ExecutorSpecException
 from udf_core._executor import DISMISS_S, Crew, Executor, Post, n_workers_default
+from udf_core._hang import HangWatch
 from udf_core._worker import Worker
 
 _log = logging.getLogger("udf_core")
@@ -55,14 +56,14 @@ class _WorkerThread(threading.Thread):
         self.number = number
         self.done = threading.Event()
         self._post = post
-        self._worker: Worker | None = None
+        self.worker: Worker | None = None
         self._update: Sequence[dict[str, Any]] | None = None
         self._job, self._feed = job, feed
 
     def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
         self._update = kwargs
-        if self._worker is not None:
-            self._worker.update(kwargs)
+        if self.worker is not None:
+            self.worker.update(kwargs)
 
     def run(self) -> None:
         limit_numba()
@@ -81,7 +82,7 @@ class _WorkerThread(threading.Thread):
             except BaseException:
                 member.close()
                 raise
-            self._worker = worker
+            self.worker = worker
             if self._update is not None:
                 worker.update(self._update)
             while not self.done.is_set():
@@ -106,6 +107,7 @@ class _ThreadsCrew(Crew):
         self._threads: dict[int, _WorkerThread] = {}
         for _ in range(n_workers):
             self._hire()
+        self._watch = HangWatch(self._workers, post, job.hang_s, job.hang_limit_s)
 
     def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
         thread = self._threads.get(worker)
@@ -125,6 +127,7 @@ class _ThreadsCrew(Crew):
             thread.update(kwargs)
 
     def dismiss(self) -> None:
+        self._watch.close()
         deadline = time.monotonic() + DISMISS_S
         threads, self._threads = list(self._threads.values()), {}
         for thread in threads:
@@ -136,6 +139,9 @@ class _ThreadsCrew(Crew):
         if self._limits is not None:
             self._limits.restore_original_limits()
             self._limits = None
+
+    def _workers(self) -> list[Worker]:
+        return [thread.worker for thread in list(self._threads.values()) if thread.worker is not None]
 
     def _hire(self) -> None:
         thread = _WorkerThread(self._job, self._feed, self._post, self._next_number)
