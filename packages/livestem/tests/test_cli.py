@@ -466,3 +466,51 @@ def test_metadata_is_json(run: Run, detector: Any, tmp_path: Path) -> None:
 
     assert about["acquisition"] == {"Chip ID": "W529_F5"}
     assert about["nav_shape"] == [3, 4]
+
+
+def correction_files(folder: Path, shape: tuple[int, int] = (8, 8)) -> list[str]:
+    np.save(folder / "dark.npy", np.full(shape, 0.5))
+    np.save(folder / "gain.npy", np.full(shape, 2.0))
+    (folder / "dead.txt").write_text("3 4\n")
+    names = {"--dark": "dark.npy", "--gain": "gain.npy", "--dead-pixels": "dead.txt"}
+    return [word for option, name in names.items() for word in (option, str(folder / name))]
+
+
+def test_run_corrects_what_the_detector_sends(run: Run, detector: Any, tmp_path: Path) -> None:
+    scan = frames(12)
+    detector(scan, n_items=12)
+    out = tmp_path / "out"
+    result = run("run", "fake://x", "--scan", "3x4", "--out", str(out), *correction_files(tmp_path))
+
+    assert result.exit_code == 0, result.output
+    arrays, about = read_results(out / "results.npz")
+    expected = ((scan - 0.5) * 2).sum(axis=0)
+    around = expected[2:5, 3:6].copy()
+    expected[3, 4] = (around.sum() - around[1, 1]) / 8
+    np.testing.assert_allclose(arrays["sum.intensity"], expected, rtol=1e-6)
+    assert about["corrections"]["dark"] == str(tmp_path / "dark.npy")
+
+
+def test_run_names_files_that_do_not_fit(run: Run, detector: Any, tmp_path: Path) -> None:
+    detector(frames(12), n_items=12)
+    out = tmp_path / "out"
+    files = correction_files(tmp_path, (8, 9))
+    result = run("run", "fake://x", "--scan", "3x4", "--out", str(out), *files)
+
+    assert result.exit_code == 1
+    assert "(8, 9)" in result.stderr
+    assert "(8, 8)" in result.stderr
+    assert f"--dark {tmp_path / 'dark.npy'}" in result.stderr
+    assert not (out / "results.npz").exists()
+
+
+def test_run_refuses_wrong_files_before_it_connects(run: Run, detector: Any, tmp_path: Path) -> None:
+    connection = detector(frames(12), n_items=12)
+    np.save(tmp_path / "dark.npy", np.ones(8))
+    result = run("run", "fake://x", "--dark", str(tmp_path / "dark.npy"), "--out", str(tmp_path))
+
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "dark.npy holds float64 of shape (8,); expected is a dark frame" in result.stderr
+    assert connection.calls == []
+    assert run("run", "fake://x", "--dark", str(tmp_path / "none.npy")).exit_code == 2

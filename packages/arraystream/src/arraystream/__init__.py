@@ -13,6 +13,7 @@ from ._connection import (
     ConnectionBuilder,
     ConnectionStatistics,
     Controller,
+    KnowsItemShape,
     PendingAcquisition,
 )
 from ._connection_state import TRANSITIONS, ConnectionState, ConnectionStateMachine, StateChange
@@ -110,6 +111,7 @@ __all__ = [
     "Heartbeat",
     "Hello",
     "ItemDescriptor",
+    "KnowsItemShape",
     "Lease",
     "LimitError",
     "Limits",

@@ -107,6 +107,15 @@ class Controller(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsItemShape(Protocol):
+    """A controller that can tell what the items will look like before the source is armed."""
+
+    def determine_item_shape(self) -> tuple[int, ...] | None:
+        """Return the shape that items will have once armed, ``None`` unless that is certain."""
+        ...
+
+
 class Connection(ABC):
     """A connection to a source of acquisitions, received one after the other.
 
@@ -168,6 +177,19 @@ class Connection(ABC):
         StateError
             Before the first item, for an acquisition that is over and gone, or at a second call.
         """
+
+    def correction_data(self, pending: PendingAcquisition) -> Mapping[str, Any]:
+        """Return what the source itself says is wrong with its pixels; by default nothing.
+
+        Called once the first item has arrived.
+
+        Returns
+        -------
+        mapping
+            Any of the arrays ``dark``, ``gain`` and ``excluded_pixels``, each in the shape of an item; items
+            are to be corrected by ``(item - dark) * gain``, and excluded pixels hold no data.
+        """
+        return {}
 
     @abstractmethod
     def get_active_controller(self, **settings: Any) -> Controller:

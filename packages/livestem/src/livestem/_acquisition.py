@@ -20,11 +20,12 @@ from arraystream import (
     Feed,
     FeedVerdict,
     ItemDescriptor,
+    KnowsItemShape,
     PendingAcquisition,
     StateError,
     StreamError,
 )
-from udf_core import RoiBuilder, Scan, ScanError, Shape
+from udf_core import CorrectionSet, RoiBuilder, Scan, ScanError, Shape
 
 from ._errors import AcquisitionTimeout, ShapeMismatch
 from ._hooks import DetermineNavShapeEnv, Hooks, ReadyForDataEnv
@@ -135,6 +136,28 @@ class Acquisition:
         if self._scan is None:
             raise StateError("the scan's shape is known once the detector has announced an acquisition")
         return self._scan
+
+    @property
+    def known_sig_shape(self) -> tuple[int, ...] | None:
+        """Shape of a frame if it is certain by now; never waits for a frame.
+
+        It is once the first frame has come; in active mode before arming, if the controller can tell.
+        """
+        if self._descriptor is not None:
+            return self._descriptor.item_shape
+        controller: object = self._controller
+        if isinstance(controller, KnowsItemShape):
+            return controller.determine_item_shape()
+        return None
+
+    def get_correction_data(self) -> CorrectionSet | None:
+        """Return what the detector itself says is wrong with its pixels; known once a frame has come.
+
+        A run uses it unless it is given other corrections.
+        """
+        if self._pending is None or self._descriptor is None:
+            return None
+        return CorrectionSet.from_mapping(self._connection.correction_data(self._pending))
 
     def start(self) -> Feed:
         """Arm or wait as needed, check the shape, and return the frames.  Once per run.

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraystream import FeedVerdict
+from udf_core import CorrectionSet
 
 from ._figures import Figures, Meter
 from ._results import Scales, Snapshot, take_snapshot
@@ -69,6 +70,8 @@ class Job:
         Distances of neighbouring pixels.
     endless
         Whether the scan has no last pass.
+    corrections
+        What is done to the frames; ``None`` for what the detector says itself.
     executor, n_workers
         Who does it; only reported.
     """
@@ -78,6 +81,7 @@ class Job:
     roi: npt.NDArray[np.bool_] | None = None
     scales: Scales = field(default_factory=Scales)
     endless: bool = False
+    corrections: CorrectionSet | None = None
     executor: str = ""
     n_workers: int = 0
 
@@ -93,7 +97,11 @@ class Job:
 
 
 def warm_up(
-    context: LiveContext, algorithms: Sequence[Any], item_shape: tuple[int, ...], dtype: npt.DTypeLike
+    context: LiveContext,
+    algorithms: Sequence[Any],
+    item_shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    corrections: CorrectionSet | None = None,
 ) -> None:
     """Have the kernels compiled or loaded before the first frame, which would wait for them otherwise.
 
@@ -106,10 +114,17 @@ def warm_up(
         Who will compute what.
     item_shape, dtype
         What the frames will probably look like.
+    corrections
+        Will be used too.
     """
     frames = context.load("memory", np.zeros((2, 2, *item_shape), dtype))
     with contextlib.suppress(Exception):
-        context.run_udf(dataset=frames, udf=[copy(algorithm) for algorithm in algorithms], progress=False)
+        context.run_udf(
+            dataset=frames,
+            udf=[copy(algorithm) for algorithm in algorithms],
+            corrections=corrections,
+            progress=False,
+        )
 
 
 def process_scan(
@@ -131,7 +146,13 @@ def process_scan(
         Called with each partial result, about 10 times a second or more.
     """
     error: BaseException | None = None
-    parts = context.run_udf_iter(dataset=acquisition, udf=list(job.algorithms), roi=job.roi, progress=False)
+    parts = context.run_udf_iter(
+        dataset=acquisition,
+        udf=list(job.algorithms),
+        roi=job.roi,
+        corrections=job.corrections,
+        progress=False,
+    )
     try:
         for part in parts:
             meter.saw_result()

@@ -16,12 +16,15 @@ import numpy.typing as npt
 from rich.console import Console
 
 from arraystream import Connection, ConnectionFailed, ConnectionStatistics, PendingAcquisition, PluginError
+from livestem._correction_files import CorrectionFiles
 from livestem._errors import AcquisitionTimeout
 from livestem._figures import Meter
 from livestem._nav_shape import NavShape, shape_text
 from livestem._spec import AlgorithmSpec, unique_labels
-from udf_core import Scan, ScanError
+from udf_core import CorrectionError, CorrectionSet, Scan, ScanError
 
+from ._corrections import HELP as CORRECTIONS
+from ._corrections import correction_options
 from ._errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, debug_option, explain, no_server, unknown_name
 from ._parameters import Algorithm, Length, Region, ScanShape, Setting, read_region
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT_S = 5.0
 SCAN_OPTIONS = ("sync_offset", "flyback", "flyback_lines", "snake", "repeats", "endless")
 USUAL_FRAME, USUAL_DTYPES = (256, 256), ("u1", "u2")
-HELP = """\
+HELP = f"""\
 Process scans of the live detector at URL; write pictures and numbers.
 
 \b
@@ -46,6 +49,7 @@ Examples
   livestem run merlin://127.0.0.1 --scan 64x64 --repeats 10 --snake --sync-offset 3
   livestem run merlin://127.0.0.1 --scan 64x64 --roi 0:32,0:64 --timeout 30
   livestem run merlin://127.0.0.1 --scan 64x64 --trigger --set trigger_start=soft --set counter_depth=12
+  livestem run merlin://127.0.0.1 --scan 64x64 --dark dark.npy --gain gain.npy --dead-pixels dead.txt
 
 Somebody else arms the detector and starts the scan, unless --arm or --trigger says otherwise.
 Algorithms and their parameters: livestem udfs.  Detectors: livestem detectors.
@@ -56,7 +60,7 @@ How frames come about: --scan is the shape of one pass.  --sync-offset, --flybac
 sums of the newest complete pass, until Ctrl-C or the detector's end.  A scan that does not fit the
 frames that the detector announces is refused before the first one.
 
-
+\b
   --scan 4x5 --flyback 2        5 frames of a line, 2 that belong nowhere, 5 of the next line …
   --scan 4x5 --flyback-lines 1  4 lines of 5, one line that belongs nowhere, the next pass …
   --scan 4x5 --snake            every second line of a pass is scanned backwards
@@ -65,6 +69,7 @@ frames that the detector announces is refused before the first one.
   --acquisitions 10             10 acquisitions of the detector, one result folder each
   --repeats 10                  one acquisition that scans the shape 10 times
 
+{CORRECTIONS}
 Writes one PNG per result and results.npz with all numbers, the map of valid positions and how they
 were made.  Ctrl-C ends the scan and keeps what is there.  Exit code 0: complete, or an endless scan
 ended by Ctrl-C; 1: an error, or the detector stopped early; 130: Ctrl-C.
@@ -91,6 +96,14 @@ class _Wishes:
     arm: bool
     trigger: bool
     settings: dict[str, Any]
+    dark: Path | None
+    gain: Path | None
+    dead_pixels: Path | None
+
+    @property
+    def correction_files(self) -> CorrectionFiles:
+        """Where the corrections are."""
+        return CorrectionFiles(self.dark, self.gain, self.dead_pixels)
 
 
 @click.command(help=HELP)
@@ -185,6 +198,7 @@ class _Wishes:
     multiple=True,
     help="NAME=VALUE for the detector, with --arm or --trigger; may be repeated.",
 )
+@correction_options
 @debug_option
 @click.pass_context
 def run(
@@ -205,18 +219,23 @@ def run(
     console = Console(highlight=False)
     _check(wishes)
     algorithms = [_build(spec) for spec in wishes.specs]
-    with _session(console, wishes, algorithms) as (context, connection):
+    corrections = wishes.correction_files.load()
+    with _session(console, wishes, algorithms, corrections) as (context, connection):
         number, failed, counters = 0, False, ConnectionStatistics()
         while wishes.repeat == 0 or number < wishes.repeat:
             number += 1
             folder = wishes.out if wishes.repeat == 1 else wishes.out / f"scan-{number:04d}"
             meter = Meter(connection.statistics, since=counters)
             try:
-                outcome = _one_scan(console, wishes, context, connection, algorithms, folder, meter)
+                outcome = _one_scan(
+                    console, wishes, context, connection, algorithms, corrections, folder, meter
+                )
                 if outcome.interrupted and wishes.scan_options["endless"]:
                     break
                 if outcome.error is not None:
-                    _fail(ctx, outcome, folder)
+                    _fail(ctx, wishes, outcome, folder)
+            except CorrectionError as error:  # the files fit no scan of this detector
+                raise Failure(wishes.correction_files.explain(error)) from error
             except (Failure, ScanError) as error:
                 failure = error if isinstance(error, Failure) else Failure(explain(error))
                 if wishes.repeat == 1 or failure.exit_code == EXIT_INTERRUPTED:
@@ -248,7 +267,7 @@ def _build(spec: AlgorithmSpec) -> Any:
 
 @contextlib.contextmanager
 def _session(
-    console: Console, wishes: _Wishes, algorithms: list[Any]
+    console: Console, wishes: _Wishes, algorithms: list[Any], corrections: CorrectionSet | None
 ) -> Iterator[tuple[LiveContext, Connection]]:
     """Make everything ready for the first frame, then connect."""
     import livestem._results  # noqa: F401  (slow to import)
@@ -265,7 +284,8 @@ def _session(
             raise unknown_name("detector", name, error) from error
         with console.status("loading the algorithms"):
             for dtype in USUAL_DTYPES:
-                warm_up(context, algorithms, USUAL_FRAME, dtype)
+                frame = USUAL_FRAME if corrections is None else corrections.sig_shape or USUAL_FRAME
+                warm_up(context, algorithms, frame, dtype, corrections)
         try:
             connection = builder.open(timeout=min(OPEN_TIMEOUT_S, wishes.timeout or OPEN_TIMEOUT_S))
         except ConnectionFailed as error:
@@ -280,6 +300,7 @@ def _one_scan(
     context: LiveContext,
     connection: Connection,
     algorithms: list[Any],
+    corrections: CorrectionSet | None,
     folder: Path,
     meter: Meter,
 ) -> Outcome:
@@ -294,7 +315,7 @@ def _one_scan(
     with console.status(f"waiting for a scan on {wishes.url} (Ctrl-C ends)"):
         acquisition = _next_acquisition(wishes, context, connection)
     scan_text = shape_text(acquisition.nav_shape)
-    job = _job(wishes, context, algorithms, acquisition.scan)
+    job = _job(wishes, context, algorithms, corrections, acquisition.scan)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         preview = stack.enter_context(Preview(folder / "preview.png")) if wishes.live else None
@@ -303,9 +324,8 @@ def _one_scan(
         display.conclude(outcome)
     files = []
     if outcome.snapshot is not None:
-        files = write_results(
-            folder, outcome.snapshot, describe(wishes.url, wishes.specs, acquisition, outcome)
-        )
+        how = describe(wishes.url, wishes.specs, acquisition, outcome)
+        files = write_results(folder, outcome.snapshot, how | {"corrections": wishes.correction_files.given})
     print_summary(console, detector=wishes.url, scan=scan_text, outcome=outcome, files=files, folder=folder)
     return outcome
 
@@ -334,7 +354,13 @@ def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connect
     )
 
 
-def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], scan: Scan) -> Job:
+def _job(
+    wishes: _Wishes,
+    context: LiveContext,
+    algorithms: list[Any],
+    corrections: CorrectionSet | None,
+    scan: Scan,
+) -> Job:
     from livestem._live_run import Job
 
     roi: npt.NDArray[np.bool_] | None = None
@@ -349,6 +375,7 @@ def _job(wishes: _Wishes, context: LiveContext, algorithms: list[Any], scan: Sca
         roi,
         _scales(wishes),
         endless=scan.endless,
+        corrections=corrections,
         executor=context.executor.name,
         n_workers=context.executor.n_workers,
     )
@@ -399,7 +426,7 @@ def describe(
     }
 
 
-def _fail(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
+def _fail(ctx: click.Context, wishes: _Wishes, outcome: Outcome, folder: Path) -> None:
     """Say what went wrong, and that partial results are there."""
     from ._errors import DEBUG
 
@@ -411,4 +438,7 @@ def _fail(ctx: click.Context, outcome: Outcome, folder: Path) -> None:
     assert outcome.error is not None
     if ctx.find_root().meta.get(DEBUG):
         raise outcome.error
-    raise Failure(f"{explain(outcome.error).rstrip('.')}{kept}", EXIT_FAILED)
+    text = explain(outcome.error).rstrip(".")
+    if isinstance(outcome.error, CorrectionError):
+        text = wishes.correction_files.explain(outcome.error)
+    raise Failure(f"{text}{kept}", EXIT_FAILED)
