@@ -170,14 +170,19 @@ class CoMUDF(UDF):
         field_y, field_x = field_y - plane_y, field_x - plane_x
         maps = self.get_field_results(field_y, field_x)
         here = np.isfinite(field_y)
-        return {
+        results = {
             "raw_shifts": shifts,
             "raw_com": com,
             "field": np.stack([field_y, field_x], axis=-1),
             "field_y": field_y,
             "field_x": field_x,
-            "regression": matrix,
             **{name: np.where(here, values, np.nan) for name, values in maps.items()},
+        }
+        nav = self.meta.dataset_shape.nav.to_tuple()
+        added = field_y.ndim - len(nav)  # the y axis of a line scan
+        return {
+            **{name: values.reshape(values.shape[added:]) for name, values in results.items()},
+            "regression": matrix,
         }
 
     def get_field_result_names(self) -> Sequence[str]:
