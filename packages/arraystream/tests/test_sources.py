@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from arraystream import (
     ConnectionClosed,
     FeedEnd,
+    MappedFile,
     SharedBytes,
+    SourceError,
     TruncatedStream,
     open_decoder,
     open_memory,
@@ -68,6 +71,77 @@ def test_npy_in_fortran_order_is_refused(tmp_path):
     np.save(tmp_path / "data.npy", np.asfortranarray(DATA))
     with pytest.raises(ValueError, match="Fortran"):
         open_npy(tmp_path / "data.npy")
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", ">u4", "<i8", "<f2", ">f8", "<c8", ">c16"])
+@pytest.mark.parametrize("sig_dims", [1, 3])
+def test_npy_and_memory_of_every_type_of_number(tmp_path, dtype, sig_dims):
+    data = DATA.astype(dtype)
+    np.save(tmp_path / "data.npy", data)
+    for source in (open_npy(tmp_path / "data.npy", sig_dims), open_memory(data, sig_dims)):
+        got = read_all(source)
+        assert got.dtype == data.dtype.newbyteorder("=")
+        assert np.array_equal(got, data)
+
+
+def npy_with_header(path, text):
+    header = text.encode().ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "error", "message"),
+    [
+        ("{'descr': '<u2', 'fortran_order': False, 'shape': (-4, -8)}", SourceError, "shape is"),
+        ("{'descr': '<u2', 'fortran_order': False, 'shape': (9, 1 << 40)}", SourceError, "damaged"),
+        (
+            "{'descr': '<u2', 'fortran_order': False, 'shape': (99999999999999, 4, 4)}",
+            TruncatedStream,
+            "has 2",
+        ),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (2, 4)}", SourceError, "no plain numbers"),
+        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (2, 4)}", SourceError, "no plain numbers"),
+        ("nonsense", SourceError, "damaged"),
+    ],
+)
+def test_a_npy_file_with_a_lying_header_is_refused(tmp_path, header, error, message):
+    with pytest.raises(error, match=message):
+        open_npy(npy_with_header(tmp_path / "data.npy", header))
+
+
+def test_what_is_no_npy_file_is_refused(tmp_path):
+    (tmp_path / "data.npy").write_bytes(b"no NumPy file")
+    with pytest.raises(SourceError, match=r"data\.npy is no \.npy file"):
+        open_npy(tmp_path / "data.npy")
+
+
+def resident_file_bytes() -> int:
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile")
+    )
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_a_large_file_is_read_without_growing(tmp_path):
+    size, budget = 256 << 20, 16 << 20
+    with (tmp_path / "sparse.raw").open("wb") as file:
+        file.truncate(size)
+    mapped = MappedFile(tmp_path / "sparse.raw", budget)
+    before = most = resident_file_bytes()
+    for start in range(0, size, 1 << 20):
+        assert not mapped.view(start, start + (1 << 20))[::4096].any()
+        most = max(most, resident_file_bytes())
+    assert most - before < size / 3  # pages are counted and mapped in larger steps, too
+
+
+def test_dropped_pages_come_back_when_somebody_looks(tmp_path):
+    data = np.random.default_rng(0).integers(0, 255, 1 << 20, dtype="u1")
+    data.tofile(tmp_path / "data.raw")
+    mapped = MappedFile(tmp_path / "data.raw", 1 << 16)
+    views = [mapped.view(start, start + 5000) for start in range(0, len(data) - 5000, 5000)]
+    assert np.array_equal(np.concatenate(views), data[: 5000 * len(views)])
 
 
 def test_a_shortened_npy_file_is_noticed(tmp_path):

@@ -200,6 +200,62 @@ def test_a_file_of_a_series_may_begin_with_any_number(mib, frames):
     assert open_mib(mib).n_items == 3
 
 
+@pytest.fixture
+def series(tmp_path, frames):
+    """An acquisition in three files, the header beside them, and files of others."""
+    for number, (start, stop) in enumerate(((0, 5), (5, 10), (10, 12)), 1):
+        content = b"".join(mib_frame(i + 1, frames[i]) for i in range(start, stop))
+        (tmp_path / f"fly_{4 - number:04d}.mib").write_bytes(content)
+    (tmp_path / "fly_other.mib").write_bytes(b"of no matter")
+    lines = ("HDR,\t", "Frames in Acquisition (Number):\t12", "ScanX:\t4", "ScanY:\t3", "End\t")
+    (tmp_path / "fly.hdr").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_the_files_of_an_acquisition_are_one_source(series, frames):
+    source = open_mib(series / "fly.hdr")
+    assert (source.n_items, source.index_shape) == (12, (3, 4))
+    assert_array_equal(read(source, "u2"), frames)
+    names = [series / f"fly_{number:04d}.mib" for number in (3, 2, 1)]
+    source = open_mib(names)
+    assert (source.n_items, source.index_shape) == (12, ())
+    assert_array_equal(read(source, "u2"), frames)
+    assert open_mib(names, series / "fly.hdr").index_shape == (3, 4)
+    assert_array_equal(read(open_mib(names, n_items=7), "u2"), frames[:7])
+    assert load_plugin("arraystream.sources", "auto")(series / "fly.hdr").index_shape == (3, 4)
+
+
+def test_a_missing_file_of_an_acquisition_is_an_error(series, frames):
+    (series / "fly_0002.mib").unlink()
+    with pytest.raises(ProtocolError, match=r"fly_0001\.mib begins with frame number 11, but .* ends with 5"):
+        open_mib(series / "fly.hdr")
+    source = open_mib(series / "fly.hdr", ignore_numbers=True)
+    assert_array_equal(read(source, "u2"), frames[[0, 1, 2, 3, 4, 10, 11]])
+    with pytest.raises(TruncatedStream, match="the files have 7 whole frames"):
+        open_mib(series / "fly.hdr", ignore_numbers=True, n_items=8)
+
+
+def test_files_that_differ_or_are_not_there_are_no_acquisition(series, frames):
+    (series / "fly_0002.mib").write_bytes(mib_frame(6, frames[0].astype("u4")))
+    with pytest.raises(ProtocolError, match=r"fly_0002\.mib: frames differ .*stride"):
+        open_mib(series / "fly.hdr")
+    with pytest.raises(ValueError, match=r"list of \.mib files is empty"):
+        open_mib([])
+    (series / "lonely.hdr").write_text("HDR,\t\nFrames in Acquisition (Number):\t12\nEnd\t")
+    with pytest.raises(FileNotFoundError, match="'lonely'"):
+        open_mib(series / "lonely.hdr")
+
+
+def test_the_shape_in_the_header_reaches_the_data_set(series, frames):
+    from udf_core import Context, NoOpUDF
+
+    with Context.make_with("inline") as context:
+        dataset = context.load("mib", series / "fly.hdr")
+        assert dataset.shape.to_tuple() == (3, 4, 5, 9)
+        context.run_udf(dataset, NoOpUDF())
+        assert context.load("auto", series / "fly.hdr", nav_shape=(6, 2)).shape.nav.to_tuple() == (6, 2)
+
+
 @pytest.mark.parametrize("content", [b"", b"no Merlin file at all", b"MQ1,000001"])
 def test_what_is_no_merlin_file_is_an_error_with_its_name(tmp_path, content):
     path = tmp_path / "wrong.mib"

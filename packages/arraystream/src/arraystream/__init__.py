@@ -36,6 +36,7 @@ from ._errors import (
 from ._feed import Feed, Member, Ticket
 from ._feed_server import FeedServer, serve_feed
 from ._group_member import GroupMember, join_feed
+from ._mapped_file import MappedFile
 from ._plugins import PluginInfo, list_plugins, load_plugin, open_decoder, redeem_ticket
 from ._protocol.decoder import Allocator, Arrival, StreamDecoder
 from ._protocol.encoder import StreamEncoder
@@ -61,7 +62,7 @@ from ._protocol.messages import (
 from ._protocol.session import PROTOCOL_VERSION
 from ._protocol.stream_state import STREAM_TABLE, StreamState
 from ._range_feed import RangeFeed
-from ._range_reader import RangeReader
+from ._range_reader import RangeReader, SeriesReader
 from ._raw_codec import RawCodec
 from ._receiver import Receiver, receive
 from ._sender import AcquisitionSender, Sender, send
@@ -115,6 +116,7 @@ __all__ = [
     "Lease",
     "LimitError",
     "Limits",
+    "MappedFile",
     "Mark",
     "Member",
     "Message",
@@ -127,6 +129,7 @@ __all__ = [
     "RawCodec",
     "Receiver",
     "Sender",
+    "SeriesReader",
     "SharedBytes",
     "SourceError",
     "Stalled",

@@ -80,10 +80,7 @@ def _by_content(path: Path) -> tuple[str, Any]:
         if start.startswith(_MERLIN):
             return "mib", path
         if start.startswith(_HDR):
-            frames = path.with_suffix(".mib")
-            if frames.is_file():
-                return "mib", frames
-            raise SourceError(f"{path} is the header of a Merlin scan, but there is no {frames} beside it.")
+            return "mib", path
         for place in _HDF5_PLACES:
             file.seek(place)
             if file.read(8) == _HDF5:

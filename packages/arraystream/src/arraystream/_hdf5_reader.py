@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 import os
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from ._chunk_grid import Box, boxes
 from ._errors import CodecError, TruncatedStream
 from ._extras import require
-from ._range_reader import FileReader, RangeReader
+from ._mapped_file import MappedFile
 from ._shared_bytes import SharedBytes
 from ._slicing_reader import SlicingReader, as_payload, part_of
 
@@ -110,7 +109,7 @@ class _Chunked:
         dtype: np.dtype[Any],
         sig_dims: int,
     ) -> None:
-        self._file = FileReader(path, 0, 1, 1)
+        self._file = MappedFile(path)
         self._path = path
         self._table = table
         self._dtype = dtype
@@ -135,7 +134,7 @@ class MappedChunks(_Chunked):
                 within = within * chunk + at % chunk
         offsets = self._table.entries["offset"][index] + (within * self._item_bytes).astype(np.uint64)
         start = int(offsets.min())
-        payload, _ = self._file.read(start, int(offsets.max()) + self._item_bytes - start)
+        payload = self._file.view(start, int(offsets.max()) + self._item_bytes)
         return payload, offsets - np.uint64(start)
 
 
@@ -196,7 +195,7 @@ class DecodedChunks(_Chunked):
         entry = self._table.entries[number]
         if entry["offset"] == _NOT_WRITTEN:
             return self._fill
-        raw, _ = self._file.read(int(entry["offset"]), int(entry["size"]))
+        raw = self._file.view(int(entry["offset"]), int(entry["offset"]) + int(entry["size"]))
         n_bytes = math.prod(self._chunks) * self._dtype.itemsize
         try:
             raw = self._unfiltered(raw, int(entry["skipped"]), n_bytes)
@@ -256,37 +255,3 @@ class SlicedDataset(SlicingReader):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
-
-
-class SeriesReader:
-    """Readers one after the other.
-
-    Parameters
-    ----------
-    readers
-        Of the parts.
-    lengths
-        Items of each part.
-    """
-
-    def __init__(self, readers: Sequence[RangeReader], lengths: Sequence[int]) -> None:
-        self._readers = list(readers)
-        self._starts = [0, *itertools.accumulate(lengths)]
-
-    def read(self, first: int, n: int) -> _Payload:
-        """Return the items; they are copied if they come from more than one part."""
-        part = bisect.bisect_right(self._starts, first) - 1
-        payloads, offsets, length = [], [], 0
-        while n > 0:
-            take = min(n, self._starts[part + 1] - first)
-            if take > 0:
-                payload, where = self._readers[part].read(first - self._starts[part], take)
-                payloads.append(payload)
-                offsets.append(where + np.uint64(length))
-                length += payload.nbytes
-            first, n, part = first + take, n - take, part + 1
-        if len(payloads) == 1:
-            return payloads[0], offsets[0]
-        joined = np.concatenate(payloads)
-        joined.flags.writeable = False
-        return joined, np.concatenate(offsets)

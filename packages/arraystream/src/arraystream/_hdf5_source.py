@@ -22,13 +22,12 @@ from ._hdf5_reader import (
     ChunkTable,
     DecodedChunks,
     MappedChunks,
-    SeriesReader,
     SlicedDataset,
     load_filters,
     own_filters,
 )
 from ._hdf5_search import axes_of, find_parts
-from ._range_reader import FileReader, RangeReader
+from ._range_reader import FileReader, RangeReader, SeriesReader
 from ._sources import ArraySource, array_source, split_shape
 
 MOST_ITEM_BYTES = 1 << 32

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
+import bisect
+import itertools
 import os
-import threading
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ._chunk import FeedChunk, Lease
-from ._errors import TruncatedStream
+from ._mapped_file import MappedFile
 from ._range_ledger import Loan
 from ._shared_bytes import SharedBytes
 
@@ -68,10 +68,8 @@ class FileReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], offset: int, step: int, item_bytes: int) -> None:
-        self._path = Path(path).absolute()
+        self._file = MappedFile(path)
         self._offset, self._step, self._item_bytes = offset, step, item_bytes
-        self._map: npt.NDArray[np.uint8] | None = None
-        self._lock = threading.Lock()
 
     def read(self, first: int, n: int) -> _Payload:
         """Return a view of the file's map; see `RangeReader.read`.
@@ -83,28 +81,41 @@ class FileReader:
         """
         start = self._offset + first * self._step
         stop = start + (n - 1) * self._step + self._item_bytes
-        mapped = self._mapped()
-        if stop > mapped.nbytes:
-            raise TruncatedStream(
-                f"{self._path} has {mapped.nbytes} bytes; items {first} to {first + n - 1} end at {stop}. "
-                "Was it shortened after it had been opened?"
-            )
-        return mapped[start:stop], _spaced(n, self._step)
+        return self._file.view(start, stop, f"items {first} to {first + n - 1}"), _spaced(n, self._step)
 
-    def _mapped(self) -> npt.NDArray[np.uint8]:
-        with self._lock:
-            if self._map is None:
-                with self._path.open("rb") as file:
-                    # The map outlives this object as long as an array looks at it.
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._map = np.frombuffer(mapped, np.uint8)
-            return self._map
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_map": None, "_lock": None}
+class SeriesReader:
+    """Readers one after the other, for data in several files.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+    Parameters
+    ----------
+    readers
+        Of the parts.
+    lengths
+        Items of each part.
+    """
+
+    def __init__(self, readers: Sequence[RangeReader], lengths: Sequence[int]) -> None:
+        self._readers = list(readers)
+        self._starts = [0, *itertools.accumulate(lengths)]
+
+    def read(self, first: int, n: int) -> _Payload:
+        """Return the items; they are copied if they come from more than one part."""
+        part = bisect.bisect_right(self._starts, first) - 1
+        payloads, offsets, length = [], [], 0
+        while n > 0:
+            take = min(n, self._starts[part + 1] - first)
+            if take > 0:
+                payload, where = self._readers[part].read(first - self._starts[part], take)
+                payloads.append(payload)
+                offsets.append(where + np.uint64(length))
+                length += payload.nbytes
+            first, n, part = first + take, n - take, part + 1
+        if len(payloads) == 1:
+            return payloads[0], offsets[0]
+        joined = np.concatenate(payloads)
+        joined.flags.writeable = False
+        return joined, np.concatenate(offsets)
 
 
 @lru_cache(maxsize=16)

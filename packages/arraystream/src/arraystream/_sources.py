@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ._axes import Axis
 from ._chunk import ItemDescriptor
 from ._chunk_grid import WANTED_BYTES
-from ._errors import ConnectionClosed, TruncatedStream
+from ._errors import ConnectionClosed, SourceError, TruncatedStream
 from ._range_feed import RangeFeed
 from ._range_reader import FileReader, MemoryReader, RangeReader
 from ._shared_bytes import SharedBytes
@@ -164,23 +164,40 @@ def open_npy(path: str | os.PathLike[str], sig_dims: int = 2) -> ArraySource:
     ------
     ValueError
         If the array is in Fortran order or has too few axes.
+    SourceError
+        If it is no ``.npy`` file, or not of numbers.
     TruncatedStream
         If the file is shorter than its header says.
     """
-    with Path(path).open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran_order, dtype = read_header(file)
-        offset = file.tell()
+    shape, fortran_order, dtype, offset = _read_npy_header(Path(path))
     if fortran_order and len(shape) > 1:
-        raise ValueError(f"{path} is in Fortran order; save np.ascontiguousarray(array) instead.")
+        raise ValueError(
+            f"{path} is in Fortran order, which can't be read frame by frame; "
+            "save np.ascontiguousarray(array) instead."
+        )
     index_shape, item_shape = split_shape(shape, sig_dims)
     n_items = math.prod(index_shape)
     if n_items == 0:
         return open_memory(np.empty(shape, dtype), sig_dims)
     return open_raw(path, dtype, item_shape, index_shape=index_shape, offset=offset, n_items=n_items)
+
+
+def _read_npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, order, dtype, and where the data begin."""
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
+        except ValueError as error:
+            raise SourceError(f"{path} is no .npy file, or its header is damaged: {error}") from error
+        if min(shape, default=0) < 0:
+            raise SourceError(f"{path}: the header says that the shape is {shape}.")
+        if dtype.kind not in "biufc":
+            raise SourceError(f"{path} holds {dtype}, which are no plain numbers.")
+        return shape, fortran_order, dtype, file.tell()
 
 
 def open_memory(array: npt.ArrayLike, sig_dims: int = 2) -> ArraySource:
@@ -192,8 +209,8 @@ def open_memory(array: npt.ArrayLike, sig_dims: int = 2) -> ArraySource:
     stored = np.ascontiguousarray(array)
     index_shape, item_shape = split_shape(np.shape(array), sig_dims)
     item_bytes = math.prod(item_shape) * stored.dtype.itemsize
-    if stored.dtype.hasobject:
-        raise ValueError(f"Items of type {stored.dtype} are no plain numbers.")
+    if stored.dtype.kind not in "biufc":
+        raise SourceError(f"Items of type {stored.dtype} are no plain numbers.")
     reader = MemoryReader(SharedBytes(stored.reshape(-1).view(np.uint8)), item_bytes)
     return array_source(stored.dtype, item_shape, reader, math.prod(index_shape), index_shape, name="memory")
 
