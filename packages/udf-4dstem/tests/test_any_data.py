@@ -99,9 +99,7 @@ def drawn(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "scan": scan,
         "data": rng.integers(0, 200, (scan.n_items, *sig)).astype(dtype),
-        "roi": draw(
-            st.sampled_from([None, rng.random(scan.nav_shape) > 0.4, np.zeros(scan.nav_shape, bool)])
-        ),
+        "roi": draw(st.sampled_from([None, rng.random(whole) > 0.4, np.zeros(whole, bool)])),
         "chunk_items": draw(st.integers(1, 12)),
         "tile_bytes": draw(st.sampled_from([1, 100, 1000, 1 << 20])),
         "names": draw(st.lists(st.sampled_from(sorted(CASES)), min_size=1, max_size=4)),
