@@ -53,9 +53,12 @@ class AutoUDF(UDF):
 
     def process_frame(self, frame: Array) -> None:
         """Call the function."""
+        declared = self.results.get_buffer("result")
+        if declared.dtype.hasobject:  # what comes back may hold on to the frame, whose memory is used again
+            frame = frame.copy()
         value = self.params.f(frame)
         target = self.results.result
-        if self.results.get_buffer("result").extra_shape:
+        if declared.extra_shape:
             target[...] = value
         else:
             target[0] = value

@@ -130,7 +130,7 @@ class WorkerHung:
     Parameters
     ----------
     worker
-        Number of the worker.
+        Number of the worker; ``None`` for the main side, which merges.
     where
         UDF, method and scan positions.
     waited_s
@@ -141,14 +141,19 @@ class WorkerHung:
         Whether that was too long for the run to go on.
     """
 
-    worker: int
+    worker: int | None
     where: str
     waited_s: float
     stack: str
     over_limit: bool = False
 
+    @property
+    def who(self) -> str:
+        """The worker in words."""
+        return "the main side" if self.worker is None else f"worker {self.worker}"
+
     def __str__(self) -> str:
         return (
-            f"worker {self.worker} has made no progress for {self.waited_s:.1f} s {self.where}; its stack, "
+            f"{self.who} has made no progress for {self.waited_s:.1f} s {self.where}; its stack, "
             f"innermost call last:\n{self.stack}"
         )

@@ -27,8 +27,8 @@ class Watched(Protocol):
     """Somebody who may hang."""
 
     @property
-    def number(self) -> int:
-        """Its number."""
+    def number(self) -> int | None:
+        """Its number, ``None`` for the main side."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class HangWatch:
     limit_s
         Time after which it is reported again, as being over the limit; ``None`` for never.
     on_tick
-        Called at each look.
+        Called at each look, and at once.
     """
 
     def __init__(
@@ -81,10 +81,12 @@ class HangWatch:
         self._report = report
         self._limits = [(hang_s, False), *([] if limit_s is None else [(limit_s, True)])]
         self._on_tick = on_tick
-        self._seen: dict[int, _Sighting] = {}
+        self._seen: dict[int | None, _Sighting] = {}
         self._closed = threading.Event()
         shortest = min(limit for limit, _ in self._limits)
         self._tick_s = max(_SHORTEST_TICK_S, min(_LONGEST_TICK_S, shortest / 4))
+        if on_tick is not None:
+            on_tick()
         threading.Thread(target=self._watch, name="udf-core-hang-watch", daemon=True).start()
 
     def close(self) -> None:

@@ -5,8 +5,9 @@ One lock guards merging and looking: results and damage that are read together b
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -133,6 +134,8 @@ class Merger:
         corrections: CorrectionSet | None = None,
     ) -> None:
         self.lock = threading.RLock()
+        self.thread: int | None = None
+        self._n_merged = self._first = self._count = 0
         self.record: RunRecord | None = None
         self._udfs = tuple(udfs)
         self._shape = dataset_shape
@@ -171,7 +174,7 @@ class Merger:
             positions, np.arange(positions[0], positions[0] + len(positions))
         ):
             where = slice(int(positions[0]), int(positions[0]) + len(positions))
-        with self.lock:
+        with self.lock, self._merging(positions):
             if self.damage[where].any():
                 raise CoverageError(
                     "frames of the same scan position were processed twice; please report this"
@@ -185,6 +188,24 @@ class Merger:
                     _explain(error, udf, "merge", positions)
                     raise
             self.damage[where] = True
+
+    def whereabouts(self) -> tuple[int, ...]:
+        """Return a number that changes with each partition; thread-safe."""
+        return (self._n_merged,)
+
+    def describe(self) -> str:
+        """Return what is being merged, in words; thread-safe."""
+        return f"scan positions {self._first} to {self._first + self._count - 1}"
+
+    @contextlib.contextmanager
+    def _merging(self, positions: Positions) -> Iterator[None]:
+        self._n_merged += 1
+        self._first, self._count = (int(positions[0]) if len(positions) else 0), len(positions)
+        self.thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self.thread = None
 
     def finish(self) -> None:
         """Nothing will be merged any more: results need no copies."""

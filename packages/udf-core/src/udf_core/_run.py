@@ -38,6 +38,7 @@ from ._errors import (
     WorkerLostWarning,
 )
 from ._executor import Crew, Executor
+from ._hang import HangWatch
 from ._merge import Merger, UDFResults
 from ._passes import RollingMerger
 from ._plan import make_plans, supported_backends
@@ -155,6 +156,7 @@ class Run:
         self._merger: Merger | RollingMerger | None = None
         self._crew: Crew | None = None
         self._pump: threading.Thread | None = None
+        self._watch: HangWatch | None = None
 
     @property
     def results(self) -> UDFResults:
@@ -268,6 +270,8 @@ class Run:
         )
         self._reporter.start(self._progress())
         self._crew = crew = self._executor.hire(job, feed, self._post)
+        if isinstance(merger, Merger):
+            self._watch = HangWatch(lambda: [merger], self._post, job.hang_s, job.hang_limit_s)
         work = _Work(feed, merger, crew)
         if crew.concurrent:
             self._pump = threading.Thread(
@@ -282,6 +286,8 @@ class Run:
             return
         self._closed = self._over = True
         try:
+            if self._watch is not None:
+                self._watch.close()
             if self._feed is not None:
                 self._feed.close()
             if self._crew is not None:
@@ -380,7 +386,7 @@ class Run:
         if event.over_limit:
             self._end(
                 WorkerHungError(
-                    f"worker {event.worker} made no progress for {event.waited_s:.1f} s {event.where}; the "
+                    f"{event.who} made no progress for {event.waited_s:.1f} s {event.where}; the "
                     f"run was given up, its stack is in the notes"
                 )
             )
