@@ -352,7 +352,10 @@ def kinds_and_types(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     @case()
     class boolean_results(UDF):
         def get_result_buffers(self):
-            return {"bright": self.buffer(kind="nav", dtype=bool), "ever": self.buffer(kind="sig", dtype=bool)}
+            return {
+                "bright": self.buffer(kind="nav", dtype=bool),
+                "ever": self.buffer(kind="sig", dtype=bool),
+            }
 
         def process_frame(self, frame):
             self.results.bright[:] = frame.mean() > 100
@@ -404,7 +407,9 @@ def kinds_and_types(names: SimpleNamespace, cases: dict[str, Case]) -> None:
             return {"when": self.buffer(kind="nav", dtype="datetime64[s]")}
 
         def process_frame(self, frame):
-            self.results.when[:] = np.datetime64("2020-01-01T00:00:00") + np.timedelta64(int(frame.sum()), "s")
+            self.results.when[:] = np.datetime64("2020-01-01T00:00:00") + np.timedelta64(
+                int(frame.sum()), "s"
+            )
 
     @case()
     class objects_merged_from_preprocessed_lists(UDF):
@@ -428,7 +433,10 @@ def kinds_and_types(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     class total(UDF):
         def get_result_buffers(self):
             dtype = np.result_type(self.meta.input_dtype, np.float32)
-            return {"total": self.buffer(kind="nav", dtype=dtype), "sig": self.buffer(kind="sig", dtype=dtype)}
+            return {
+                "total": self.buffer(kind="nav", dtype=dtype),
+                "sig": self.buffer(kind="sig", dtype=dtype),
+            }
 
         def process_tile(self, tile):
             assert tile.dtype == self.meta.input_dtype
@@ -516,7 +524,10 @@ def results(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     @case()
     class other_type_of_the_same_kind(UDF):
         def get_result_buffers(self):
-            return {"total": self.buffer(kind="nav", dtype="float32"), "n": self.buffer(kind="nav", dtype="i4")}
+            return {
+                "total": self.buffer(kind="nav", dtype="float32"),
+                "n": self.buffer(kind="nav", dtype="i4"),
+            }
 
         def process_frame(self, frame):
             self.results.total[:] = frame.sum()
@@ -692,7 +703,10 @@ def inputs(names: SimpleNamespace, cases: dict[str, Case]) -> None:
             return {"weights": np.arange(72.0).reshape(SIG), "state": {"n": 0}}
 
         def get_result_buffers(self):
-            return {"x": self.buffer(kind="nav", dtype="float64"), "n": self.buffer(kind="single", dtype="i8")}
+            return {
+                "x": self.buffer(kind="nav", dtype="float64"),
+                "n": self.buffer(kind="single", dtype="i8"),
+            }
 
         def process_frame(self, frame):
             self.task_data.state["n"] += 1
@@ -736,7 +750,10 @@ def inputs(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     @case()
     class the_array_library(UDF):
         def get_result_buffers(self):
-            return {"x": self.buffer(kind="nav", dtype="float64"), "y": self.buffer(kind="sig", dtype="float64")}
+            return {
+                "x": self.buffer(kind="nav", dtype="float64"),
+                "y": self.buffer(kind="sig", dtype="float64"),
+            }
 
         def get_backends(self):
             return (self.BACKEND_NUMPY, self.BACKEND_CUPY)
@@ -754,7 +771,10 @@ def inputs(names: SimpleNamespace, cases: dict[str, Case]) -> None:
             return self.params.dtype
 
         def get_result_buffers(self):
-            return {"dtype": self.buffer(kind="nav", dtype="U16"), "meta": self.buffer(kind="nav", dtype="U16")}
+            return {
+                "dtype": self.buffer(kind="nav", dtype="U16"),
+                "meta": self.buffer(kind="nav", dtype="U16"),
+            }
 
         def process_frame(self, frame):
             self.results.dtype[:] = str(frame.dtype)
@@ -810,7 +830,10 @@ def merging(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     @case()
     class postprocess_sees_all_of_sig(UDF):
         def get_result_buffers(self):
-            return {"s": self.buffer(kind="sig", dtype="float64"), "t": self.buffer(kind="single", dtype="f8")}
+            return {
+                "s": self.buffer(kind="sig", dtype="float64"),
+                "t": self.buffer(kind="single", dtype="f8"),
+            }
 
         def process_tile(self, tile):
             self.results.s += tile.sum(axis=0)
@@ -826,7 +849,10 @@ def merging(names: SimpleNamespace, cases: dict[str, Case]) -> None:
     @case()
     class merge_by_assignment(UDF):
         def get_result_buffers(self):
-            return {"x": self.buffer(kind="nav", dtype="float64"), "y": self.buffer(kind="nav", dtype="float64")}
+            return {
+                "x": self.buffer(kind="nav", dtype="float64"),
+                "y": self.buffer(kind="nav", dtype="float64"),
+            }
 
         def process_frame(self, frame):
             self.results.x = frame.sum()

@@ -1,7 +1,7 @@
 """A program for LiberTEM: runs UDFs of LiberTEM-blobfinder, LiberTEM-holo and LiberTEM's documentation.
 
-Usage: ``python third_party_udfs.py EXECUTOR out.npz``.  It runs twice, with LiberTEM and with our names in its
-place, see test_third_party_udfs.py.  Only the packages' public interfaces are used.
+Usage: ``python third_party_udfs.py EXECUTOR out.npz``.  It runs twice, with LiberTEM and with our names
+in its place, see test_third_party_udfs.py.  Only public interfaces of the packages are used.
 """
 
 import sys
