@@ -56,7 +56,8 @@ def adapt(udf: Any) -> Any:
     if isinstance(udf, UDF):
         return udf
     if is_libertem_udf(udf):
-        return bridged_class(type(udf)).around(udf)
+        cls: Any = type(udf)
+        return bridged_class(cls).around(udf)
     if isinstance(udf, Iterable) and not isinstance(udf, (str, bytes)):
         return [adapt(one) for one in udf]
     return udf
@@ -72,6 +73,7 @@ class BridgedUDF(UDF):
     """
 
     their_class: ClassVar[type[Any]]
+    theirs: Any
 
     def __init__(self, **kwargs: Any) -> None:
         object.__setattr__(self, "theirs", self.their_class(**kwargs))

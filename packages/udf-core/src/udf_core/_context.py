@@ -13,6 +13,7 @@ from arraystream import load_plugin
 from . import _analysis as analyses
 from ._analysis import Analysis, AnalysisResultSet
 from ._auto_udf import AutoUDF
+from ._bridge_udf import adapt
 from ._buffer import BufferWrapper
 from ._corrections import CorrectionSet
 from ._dataset import SourceDataSet, StreamDataset
@@ -258,6 +259,7 @@ class Context:
         dict or tuple of dict
             Results by name; a tuple of them, in the order of the UDFs, if several were given.
         """
+        udf = adapt(udf)
         run = self._new_run(dataset, udf, roi, corrections, progress, backends)
         live_plots = self._live_plots(plots, dataset, udf, roi)
         single = isinstance(udf, UDF)
@@ -286,6 +288,7 @@ class Context:
         ResultGenerator or AsyncResultGenerator
             The latter if `sync` is False.
         """
+        udf = adapt(udf)
         run = self._new_run(dataset, udf, roi, corrections, progress, backends)
         live_plots = self._live_plots(plots, dataset, udf, roi)
         return ResultGenerator(run, live_plots) if sync else AsyncResultGenerator(run, live_plots)

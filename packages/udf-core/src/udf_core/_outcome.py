@@ -131,7 +131,7 @@ class _Finish:
             )
         if self._copy and any(np.may_share_memory(array, memory) for memory in self._memory):
             array = array.copy()
-        result = BufferWrapper(buffer.kind, buffer.extra_shape, buffer.dtype, buffer.where, buffer.use)
+        result = BufferWrapper(buffer.kind, buffer.extra_shape, buffer.dtype, buffer.where)
         result.set_shape(self._shape, self._roi)
         if valid is None and buffer.kind == "nav":
             valid = self._nav_valid(array, buffer)

@@ -12,5 +12,3 @@ from ._bridge_dataset import as_libertem_dataset
 from ._bridge_udf import BridgedUDF, adapt, is_libertem_udf
 
 __all__ = ["BridgedUDF", "adapt", "as_libertem_dataset", "is_libertem_udf"]
-
-
