@@ -155,10 +155,6 @@ class BridgedUDF(UDF):
         else:
             super().merge(dest, src)
 
-    def requires_custom_merge(self) -> bool:
-        """Tell whether the default `merge` can't do and there is no other."""
-        return not _overrides(type(self.theirs), "merge") and super().requires_custom_merge()
-
     def get_results(self) -> dict[str, Any]:
         """Hand over, unless they leave it to the engine."""
         if not _overrides(type(self.theirs), "get_results"):
