@@ -89,10 +89,10 @@ def correct_dot_masks(
         original = weights.copy()
         weights[..., excluded] = 0
         for pixel in np.argwhere(excluded):
-            at = (..., *(int(i) for i in pixel))
+            at: tuple[Any, ...] = (..., *(int(i) for i in pixel))
             around = _neighbours(pixel, excluded)
             for neighbour in around:
-                weights[(..., *neighbour)] += original[at] / len(around)
+                weights[(Ellipsis, *neighbour)] += original[at] / len(around)
             if not around:
                 weights[at] = original[at]
     return weights if gain_map is None else weights * np.asarray(gain_map)
@@ -109,6 +109,6 @@ def _image(excluded_pixels: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_
     return image
 
 
-def _neighbours(pixel: npt.NDArray[np.intp], excluded: npt.NDArray[np.bool_]) -> list[tuple[int, ...]]:
+def _neighbours(pixel: npt.NDArray[np.intp], excluded: npt.NDArray[np.bool_]) -> list[tuple[Any, ...]]:
     ranges = [range(max(0, i - 1), min(n, i + 2)) for i, n in zip(pixel, excluded.shape, strict=True)]
     return [place for place in product(*ranges) if not excluded[place]]
