@@ -116,14 +116,14 @@ def test_result_is_numpys(inline: Context, data: Any, backend: str, method: str)
         assert (result["n"].raw_data == (method == "frame")).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     backends=st.lists(st.sampled_from(sorted(TYPES)), min_size=1, max_size=4),
     methods=st.lists(st.sampled_from(METHODS), min_size=4, max_size=4),
-    dtype=st.sampled_from(["u1", "u2", "i4", "f4", "f8", "?"]),
+    dtype=st.sampled_from(["u1", "u2", "f4", "?"]),
     bits=st.integers(0, 2**20 - 1),
     depth=st.integers(1, 20),
-    as_sparse=st.just(False),
+    as_sparse=st.booleans(),
 )
 def test_any_mix_of_types(
     data: Any, backends: list[str], methods: list[str], dtype: str, bits: int, depth: int, as_sparse: bool

@@ -17,6 +17,8 @@ from ._connection import (
     PendingAcquisition,
 )
 from ._connection_state import TRANSITIONS, ConnectionState, ConnectionStateMachine, StateChange
+from ._csr_codec import CSRCodec, encode_csr
+from ._csr_source import open_csr
 from ._errors import (
     AcquisitionAborted,
     AuthError,
@@ -82,6 +84,7 @@ __all__ = [
     "AuthError",
     "Begin",
     "Bye",
+    "CSRCodec",
     "ChecksumError",
     "Chunk",
     "Codec",
@@ -144,9 +147,11 @@ __all__ = [
     "Ticket",
     "TruncatedStream",
     "Welcome",
+    "encode_csr",
     "join_feed",
     "list_plugins",
     "load_plugin",
+    "open_csr",
     "open_decoder",
     "open_memory",
     "open_npy",

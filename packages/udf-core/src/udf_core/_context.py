@@ -29,6 +29,7 @@ from ._plots import LivePlots
 from ._progress import ProgressReporter
 from ._run import Run
 from ._scan import Scan
+from ._sparse_source import is_sparse_array, open_sparse
 from ._udf import UDF
 
 Results = dict[str, BufferWrapper]
@@ -191,7 +192,8 @@ class Context:
             ``"raw"``, ``"npy"``, ``"memory"``, ``"mib"`` or another name in the entry-point group
             ``arraystream.sources``.
         *args, **kwargs
-            For the source; ``"raw"`` takes ``path, dtype, sig_shape``.
+            For the source; ``"raw"`` takes ``path, dtype, sig_shape``; ``"memory"`` an array, which may be
+            sparse (rows of pixels with ``sig_shape``, see `open_sparse`).
         nav_shape, scan, sync_offset, chunk_items, corrections
             See `SourceDataSet`.
 
@@ -206,7 +208,10 @@ class Context:
             args = (kwargs.pop("data"), *args)
         if filetype == "raw" and "sig_shape" in kwargs:  # the stream's word for it is another
             kwargs["item_shape"] = tuple(kwargs.pop("sig_shape"))
-        source = load_plugin("arraystream.sources", filetype)(*args, **kwargs)
+        if filetype == "memory" and args and is_sparse_array(args[0]):
+            source = open_sparse(args[0], *args[1:], **{**kwargs, "nav_shape": nav_shape})
+        else:
+            source = load_plugin("arraystream.sources", filetype)(*args, **kwargs)
         if not hasattr(source, "descriptor"):
             raise TypeError(f"{filetype!r} opens a live connection, not a file; see the livestem package")
         return SourceDataSet(
