@@ -122,7 +122,11 @@ class Merger:
         Held while merging and while results are made.
     record
         What results remember of their run.
+    thread
+        Identifier of the thread that is merging; ``None`` if there is none.
     """
+
+    number: int | None = None
 
     def __init__(
         self,

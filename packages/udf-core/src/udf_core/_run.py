@@ -297,16 +297,19 @@ class Run:
             self._note_last_losses()
             self.record.end(self.verdict, error)
             if self._merger is not None:
-                self._merger.finish()
+                if self._pump is None or not self._pump.is_alive():  # else a `merge` hangs in there
+                    self._merger.finish()
                 self._reporter.end(self._progress())
         finally:
             self._dataset.finish(error)
 
     def _post(self, event: Event) -> None:
         """Take an event from a worker; thread-safe."""
-        if isinstance(event, WorkerHung):  # said at once: the thread that takes events may be what hangs
+        if isinstance(event, WorkerHung):  # at once: the thread that takes events may be what hangs
             _log.warning("%s", event)
-        self._queue.put(event)
+            self._take_hang(event)
+        else:
+            self._queue.put(event)
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -359,9 +362,7 @@ class Run:
             self._all_handed_out = True
         elif isinstance(event, Gone):
             self._replace(work, event)
-        elif isinstance(event, WorkerHung):
-            self._take_hang(event)
-        else:
+        elif isinstance(event, Failure):
             self._end(self._error_of(work, event))
 
     def _take(self, work: _Work, commit: Commit) -> None:
