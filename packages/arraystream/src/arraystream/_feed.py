@@ -42,7 +42,11 @@ class Ticket:
 
 @runtime_checkable
 class Member(Protocol):
-    """The worker's end of a feed.  Used by one thread at a time."""
+    """The worker's end of a feed.  Used by one thread at a time.
+
+    A member may have an attribute ``leases_hold_memory``: whether memory of the feed is occupied until a
+    lease is released, so that a worker must not keep many.  Without it that is so.
+    """
 
     @property
     def number(self) -> int:

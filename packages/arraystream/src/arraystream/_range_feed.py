@@ -166,6 +166,9 @@ class RangeFeed:
 class RangeMember:
     """A member in the feed's own process; from `RangeFeed.join`."""
 
+    leases_hold_memory = False
+    """The memory of a chunk goes with the last array that looks at it."""
+
     def __init__(self, feed: RangeFeed, number: int, reader: RangeReader) -> None:
         self._feed = feed
         self._number = number

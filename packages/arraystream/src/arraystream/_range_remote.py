@@ -184,6 +184,9 @@ def redeem(ticket: Ticket) -> RemoteRangeMember:
 class RemoteRangeMember:
     """A member whose feed lives in another process; from `redeem_ticket`."""
 
+    leases_hold_memory = False
+    """The memory of a chunk goes with the last array that looks at it."""
+
     def __init__(self, connection: socket.socket, number: int, reader: RangeReader) -> None:
         self._socket = connection
         self._number = number

@@ -77,9 +77,9 @@ class Job:
         How many threads numerical libraries may use; ``None`` for no limit.
     commit_s
         Longest time that results stay uncommitted while work goes on; more if committing takes long itself.
-        0 to commit after each chunk.
+        The first results are committed at once.  0 to commit after each chunk.
     idle_s
-        How long to wait for more before results are committed.
+        How long to wait for more before results are committed, if the last commit is `commit_s` ago.
     held_bytes
         Most bytes of chunks to hold uncommitted.
     corrections

@@ -80,6 +80,7 @@ class Worker:
         self._number = number
         self._post = post
         self._hold_leases = hold_leases
+        self._hold_memory = hold_leases and getattr(member, "leases_hold_memory", True)
         self._stopped = stopped
         device = device or Device()
         device.activate()
@@ -107,7 +108,7 @@ class Worker:
         self._in_doubt: dict[int, list[Lease]] = {}
         self._held_bytes = self._n_items = self._n_commits = self._n_surplus = 0
         self._new_kwargs: Sequence[dict[str, Any]] | None = None
-        self._since = 0.0
+        self._since = self._committed = 0.0
         self._commit_cost_s = 0.0
         self._unmerged = threading.Semaphore(_MOST_UNMERGED)
 
@@ -125,10 +126,11 @@ class Worker:
         idle = not isinstance(received, FeedChunk)
         # A chunk that somebody died over is committed by itself, so that nothing else gets lost with it.
         self.is_careful = isinstance(received, FeedChunk) and received.attempt > 0
-        if self._leases and (idle or self.is_careful or self._is_due()):
+        at_end = isinstance(received, FeedEnd)
+        if self._leases and (at_end or self.is_careful or self._is_due(idle=idle)):
             self.commit()
         self.thread = None
-        if isinstance(received, FeedEnd):
+        if at_end:
             self._post(Ended(self._number))
 
     def commit(self) -> None:
@@ -163,7 +165,8 @@ class Worker:
         )
         self._n_items = self._held_bytes = self._n_surplus = 0
         self._post(commit)
-        self._commit_cost_s = time.monotonic() - started
+        self._committed = time.monotonic()
+        self._commit_cost_s = self._committed - started
 
     def acknowledge(self, number: int) -> None:
         """Drop the leases of a commit that the main side has dealt with."""
@@ -227,9 +230,9 @@ class Worker:
             partition.take(chunk, stretch)
             if self._unbroken or self._probing or partition.depends_on_positions:
                 self._close_partition()
-        if self._hold_leases:
+        if self._hold_memory:
             self._held_bytes += chunk.payload.nbytes
-        else:
+        if not self._hold_leases:
             chunk.lease.release()
 
     def _apply_update(self) -> None:
@@ -268,13 +271,21 @@ class Worker:
         self._unbroken |= partition.depends_on_positions
         self._probing = False
 
-    def _is_due(self) -> bool:
-        if self._job.commit_s == 0.0:
+    def _is_due(self, *, idle: bool) -> bool:
+        """Whether to commit what there is: the first results at once, later ones with a pause between."""
+        if self._job.commit_s == 0.0 or self._n_commits == 0:
             return True
-        waited_s = time.monotonic() - self._since
-        interval_s = max(self._job.commit_s, min(5 * self._commit_cost_s, _SLOWEST_COMMIT_S))
+        # Who has nothing else to do need not wait for more, but commits no more often than others.
+        waited_s = time.monotonic() - (self._committed if idle else self._since)
         held = self._held_bytes + sum(partial.n_bytes for partial in self._partials)
-        return waited_s >= interval_s or held >= self._job.held_bytes
+        return waited_s >= self._interval_s or held >= self._job.held_bytes
+
+    @property
+    def _interval_s(self) -> float:
+        return max(self._job.commit_s, min(5 * self._commit_cost_s, _SLOWEST_COMMIT_S))
 
     def _patience(self, longest_wait_s: float) -> float:
-        return min(longest_wait_s, self._job.idle_s) if self._leases else longest_wait_s
+        if not self._leases:
+            return longest_wait_s
+        until_due_s = self._committed + self._interval_s - time.monotonic()
+        return min(longest_wait_s, max(self._job.idle_s, until_due_s))

@@ -111,7 +111,8 @@ class _ThreadsCrew(Crew):
 
     def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
         thread = self._threads.get(worker)
-        if settled or thread is None:
+        # It may have sent more than one commit before it was told.
+        if settled or thread is None or thread.done.is_set():
             return
         thread.done.set()
         self._post(Gone(worker, "the feed took it for dead"))
