@@ -59,8 +59,11 @@ class PacedFeed:
             self._changed.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
+        deadline = time.monotonic() + deadline_s
         with self._changed:
-            assert self._changed.wait_for(condition, deadline_s), "nothing happened before the deadline"
+            while not condition():  # it may be about the run, which does not notify the feed
+                assert time.monotonic() < deadline, "nothing happened before the deadline"
+                self._changed.wait(0.01)
 
     # -- Feed -------------------------------------------------------------------------------------
 
