@@ -36,6 +36,20 @@ def test_any_band_of_any_items_is_what_numpy_would_cut_out(dtype, out_dtype, dat
     assert np.array_equal(out, items[which][:, start:stop].astype(out_dtype))
 
 
+@pytest.mark.parametrize(
+    "which",
+    [[0, 1, 2, 4, 5, 6, 9], [0, 2, 4, 5, 7, 9], [9, 3, 3, 1], [5, 4, 3, 8], [0, 0, 0, 1], [7, 1]],
+)
+@pytest.mark.parametrize("rows", [(0, 100), (20, 90)])
+def test_large_items_anywhere(which, rows):
+    items = np.random.default_rng(0).integers(0, 1000, (10, 100, 300)).astype(">u2")
+    payload = np.frombuffer(items.tobytes(), np.uint8)
+    offsets = np.array(which, np.uint64) * np.uint64(items[0].nbytes)
+    out = np.empty((len(which), rows[1] - rows[0], 300), np.float32)
+    codec(">u2", (100, 300)).decode(payload, offsets, rows, out)
+    assert np.array_equal(out, items[which][:, rows[0] : rows[1]])
+
+
 def test_items_without_axes_are_single_numbers():
     out = np.empty((3, 1), np.float32)
     codec("<u2", ()).decode(
