@@ -54,7 +54,7 @@ def open_rosettasciio(
             found = reader(os.fspath(path), lazy=True, **kwargs)
         except NotImplementedError:
             found = reader(os.fspath(path), **kwargs)
-    except (PluginError, OSError, MemoryError):
+    except (PluginError, FileNotFoundError, PermissionError, MemoryError):
         raise
     except Exception as error:  # readers raise whatever they like
         raise SourceError(f"RosettaSciIO can't read {path}: {type(error).__name__}: {error}") from error
