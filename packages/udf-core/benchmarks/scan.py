@@ -43,8 +43,8 @@ def main() -> None:
     for name, scan_map in scans().items():
         first = 8 * N_ITEMS
         positions = microseconds(lambda m=scan_map, f=first: m.positions(f, N_ITEMS))
-        stretches = microseconds(lambda m=scan_map, f=first: m.stretches(f, N_ITEMS))
-        n = len(scan_map.stretches(first, N_ITEMS))
+        stretches = microseconds(lambda m=scan_map, f=first: m.stretches(f, N_ITEMS, scattered=True))
+        n = len(scan_map.stretches(first, N_ITEMS, scattered=True))
         print(f"{name:30} {positions:12.1f} {stretches:14.1f} {n:21}")
 
 

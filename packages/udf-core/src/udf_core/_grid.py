@@ -11,6 +11,9 @@ from ._shape import prod
 NOWHERE = -1
 """The position of an item that belongs to none."""
 
+SCATTERED = -2
+"""Stands for the first position of items whose positions are not one unbroken run."""
+
 Positions = npt.NDArray[np.int64]
 
 

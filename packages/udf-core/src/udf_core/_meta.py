@@ -14,13 +14,11 @@ import numpy.typing as npt
 
 from ._corrections import CorrectionSet
 from ._errors import UDFException
+from ._grid import SCATTERED
 from ._shape import Shape, Slice
 
 if TYPE_CHECKING:
     from ._tiling import TilingScheme
-
-SCATTERED = -2
-"""Value of `UDFMeta.first` for a partition whose positions are not one unbroken run."""
 
 
 class UDFMeta:
@@ -83,6 +81,8 @@ class UDFMeta:
         # Whether `slice` means the whole partition, and whether the UDF has asked for it.
         self.whole_partition = partition_slice is not None
         self.asked_for_partition = False
+        # Whether it has asked where a tile is, so that its frames have to be neighbours.
+        self.asked_for_slice = False
         self.positions: npt.NDArray[np.int64] | None = None
         self._partition_count = self.count
         self._inside: npt.NDArray[np.int64] | None = None
@@ -98,11 +98,12 @@ class UDFMeta:
         """
         if self.whole_partition:
             self.asked_for_partition = True
+        self.asked_for_slice = True
         if self.slice_cache is None and self.first != -1:
             if self.first == SCATTERED:
                 raise UDFException(
-                    "meta.slice was asked for after a partition of several chunks, but not in the first one; "
-                    "set CONTIGUOUS_PARTITIONS = True in the UDF class"
+                    "meta.slice was asked for where frames are not neighbours, not in the first partition; "
+                    "use meta.sig_slice and meta.coordinates, or set CONTIGUOUS_PARTITIONS = True"
                 )
             sig = self._full_sig() if self.whole_partition else self.sig_slice or self._full_sig()
             shape = Shape((self.count, *sig.shape), self.dataset_shape.sig_dims)
@@ -133,7 +134,7 @@ class UDFMeta:
         """Scan coordinates of the current frames, shape ``(n_frames, nav_dims)``."""
         if self.whole_partition:
             self.asked_for_partition = True
-        if self.whole_partition and self.positions is not None:
+        if self.positions is not None:
             flat = self.positions
         elif self.first < 0:
             flat = np.arange(self._n_selected())

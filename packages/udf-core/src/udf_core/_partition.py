@@ -16,7 +16,8 @@ from ._commit import Job, PartialResult
 from ._conversion import TileConversion
 from ._devices import CPU
 from ._errors import CoverageError
-from ._meta import SCATTERED, UDFMeta
+from ._grid import SCATTERED, Positions
+from ._meta import UDFMeta
 from ._plan import ExecutionPlan, plain_plan
 from ._scan import Stretch
 from ._tile_reader import TileReader
@@ -60,7 +61,7 @@ class Partition:
         self.count = 0
         self.capacity = capacity
         self.scan_pass = first.scan_pass
-        self._runs: list[tuple[int, int]] = []
+        self._positions: list[Positions] = []
         self._reader = reader
         self._bands = job.scheme.bands
         self._depth = job.scheme.depth
@@ -77,7 +78,7 @@ class Partition:
             threads_per_worker=job.threads_per_worker,
         )
         plan = plain_plan(len(udfs)) if plan is None else plan
-        self._meta.enter_partition(first.first, first.n, shape_count=first.n)
+        self._meta.enter_partition(first.first, first.n, first.where, shape_count=first.n)
         self._n_udfs = len(udfs)
         # UDFs in the order of the plan, with their number, and between them what makes their tiles.
         self._work: list[UDFAtWork | TileConversion] = []
@@ -98,6 +99,11 @@ class Partition:
         """Whether a UDF asked for facts that only an unbroken partition has."""
         return self._meta.asked_for_partition
 
+    @property
+    def depends_on_neighbours(self) -> bool:
+        """Whether a UDF asked where its frames are, in a way that tells of neighbours only."""
+        return self._meta.asked_for_slice or any(work.owner.has_nav_aux for _, work in self._opened)
+
     def whereabouts(self) -> tuple[int, ...]:
         """Return numbers that change with each tile or frame; thread-safe."""
         return id(self), self.count, self._meta.first, self._meta.tiling_scheme_idx
@@ -105,6 +111,8 @@ class Partition:
     def describe(self) -> str:
         """Return which data are shown to the UDFs; thread-safe."""
         first = self._meta.first
+        if first == SCATTERED:
+            return "scan positions that are no neighbours"
         return f"scan positions {first} to {first + max(1, self._meta.count) - 1}"
 
     def has_room(self, stretch: Stretch) -> bool:
@@ -126,6 +134,7 @@ class Partition:
         decode, buffer = self._reader.decode, self._reader.buffer
         meta, work, bands = self._meta, self._work, self._bands
         depth = self._depth or stretch.n
+        where = stretch.where
         n_rows = 0
         sparse = self._reader.sparse
         current: UDFAtWork | TileConversion | None = None
@@ -133,6 +142,8 @@ class Partition:
             for start in range(0, stretch.n, depth):
                 stop = min(start + depth, stretch.n)
                 n, position = stop - start, stretch.first + start
+                if where is not None:
+                    position, meta.positions = SCATTERED, where[start:stop]
                 meta.first, meta.count = position, n
                 for udf in work:
                     udf.move_to(self.count, n, position)
@@ -157,7 +168,10 @@ class Partition:
             who = "the decoder" if current is None else current.where
             self._explain(error, who, meta.first, meta.count)
             raise
-        self._runs.append((stretch.first, stretch.n))
+        meta.positions = None
+        if where is None:
+            where = np.arange(stretch.first, stretch.first + stretch.n)
+        self._positions.append(where)
         if n_rows != stretch.n * self._reader.height:
             raise CoverageError(
                 f"{n_rows} rows of {stretch.n} frames with {self._reader.height} rows each were processed; "
@@ -166,7 +180,7 @@ class Partition:
 
     def finish(self) -> PartialResult:
         """Let the UDFs finish and return their results, which stay valid until `recycle`."""
-        positions = np.concatenate([np.arange(first, first + n) for first, n in self._runs])
+        positions = np.concatenate(self._positions)
         unbroken = bool(np.all(np.diff(positions) == 1))
         self._meta.enter_partition(
             int(positions[0]) if unbroken else SCATTERED,
@@ -201,4 +215,7 @@ class Partition:
             raise
 
     def _explain(self, error: Exception, who: str, first: int, count: int) -> None:
-        error.add_note(f"in {who}, scan positions {first} to {first + count - 1}, worker {self._worker}")
+        where = f"{first} to {first + count - 1}"
+        if first == SCATTERED and self._meta.positions is not None:
+            where = ", ".join(map(str, self._meta.positions[:4])) + (" …" if count > 4 else "")
+        error.add_note(f"in {who}, scan positions {where}, worker {self._worker}")

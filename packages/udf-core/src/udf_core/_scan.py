@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._errors import CoverageError, ScanError
-from ._grid import NOWHERE, Positions, choose_nearest, order_of_positions, snap
+from ._grid import NOWHERE, SCATTERED, Positions, choose_nearest, order_of_positions, snap
 from ._scan_fit import derived_size, fitting_shapes, fitting_text
 from ._shape import prod
 
@@ -410,19 +410,22 @@ class Stretch(NamedTuple):
     Parameters
     ----------
     first
-        Position of the first one.
+        Position of the first one; `SCATTERED` if `where` tells the positions.
     items
         Which items of the chunk, in order of position: a slice or an array of indices.
     n
         How many.
     scan_pass
         Of which pass of an endless scan they are.
+    where
+        Their positions, if these are not consecutive after all.
     """
 
     first: int
     items: slice | npt.NDArray[np.intp]
     n: int
     scan_pass: int = 0
+    where: Positions | None = None
 
 
 class ScanMap:
@@ -463,10 +466,17 @@ class ScanMap:
             return positions
         return np.where(positions == NOWHERE, NOWHERE, self._table[positions])
 
-    def stretches(self, first: int, n: int) -> list[Stretch]:
+    def stretches(self, first: int, n: int, *, scattered: bool = False) -> list[Stretch]:
         """Cut the selected items of a chunk into runs of consecutive positions, in order of position.
 
         Items of an endless scan come in order of pass, then of position.
+
+        Parameters
+        ----------
+        first, n
+            The items.
+        scattered
+            Return items that follow no lines as one stretch in the order of items, with all positions.
         """
         place = first - self.scan.offset
         if self._n_items is None:
@@ -476,19 +486,23 @@ class ScanMap:
             return [
                 stretch
                 for number, start, count in self.scan.passes(first, n)
-                for stretch in self._runs(self.positions(start, count), number, start - first)
+                for stretch in self._runs(self.positions(start, count), number, start - first, scattered)
             ]
         if self._plain and place >= 0 and place + n <= self._n_items:
             return [Stretch(place, slice(0, n), n)] if n else []
-        return self._runs(self.positions(first, n), 0, 0)
+        return self._runs(self.positions(first, n), 0, 0, scattered)
 
-    def _runs(self, positions: Positions, number: int, before: int) -> list[Stretch]:
+    def _runs(self, positions: Positions, number: int, before: int, scattered: bool) -> list[Stretch]:
         """Cut items of one pass, which begins `before` items behind the chunk's first, into runs."""
         chosen = np.flatnonzero(positions != NOWHERE)
         if not len(chosen):
             return []
         where = positions[chosen]
         steps = np.diff(where)
+        scattered &= self.scan.order is not None
+        if scattered and np.count_nonzero(np.abs(steps) != 1) > len(where) // 8:
+            items = _as_slice(chosen + before)
+            return [Stretch(SCATTERED, items, len(where), number, np.ascontiguousarray(where))]
         if steps.size and steps.min() <= 0:
             order = np.argsort(where, kind="stable")
             chosen, where = chosen[order], where[order]

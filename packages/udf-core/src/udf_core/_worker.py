@@ -101,6 +101,8 @@ class Worker:
             spec.cls.CONTIGUOUS_PARTITIONS or merges_all_at_once(spec.cls) for spec in job.specs
         )
         self._probing = not self._unbroken
+        # Whether frames that are no neighbours may be shown together; the first partition tells.
+        self._scattered = False
         self._partition: Partition | None = None
         self._finished: list[Partition] = []
         self._partials: list[PartialResult] = []
@@ -225,7 +227,7 @@ class Worker:
         self._leases.append(chunk.lease)
         self._n_items += chunk.n
         self._n_surplus += self._job.scan_map.scan.n_surplus(chunk.first, chunk.n)
-        for stretch in self._job.scan_map.stretches(chunk.first, chunk.n):
+        for stretch in self._job.scan_map.stretches(chunk.first, chunk.n, scattered=self._scattered):
             partition = self._partition_for(stretch)
             partition.take(chunk, stretch)
             if self._unbroken or self._probing or partition.depends_on_positions:
@@ -240,6 +242,7 @@ class Worker:
         self._close_partition()
         for udf, new in zip(self._udfs, kwargs or (), strict=True):
             udf.update(new)
+        self._scattered &= not any(udf.has_nav_aux for udf in self._udfs)
 
     def _partition_for(self, stretch: Stretch) -> Partition:
         if self._partition is not None and not self._partition.has_room(stretch):
@@ -269,6 +272,8 @@ class Worker:
         self._finished.append(partition)
         # The first partition shows whether the UDFs look at their partition as a whole.
         self._unbroken |= partition.depends_on_positions
+        neighbours = self._unbroken or partition.depends_on_neighbours
+        self._scattered = not neighbours and (self._probing or self._scattered)
         self._probing = False
 
     def _is_due(self, *, idle: bool) -> bool:

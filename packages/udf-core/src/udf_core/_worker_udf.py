@@ -141,6 +141,11 @@ class WorkerUDF:
         """What is called now, for error texts."""
         return f"{self.name}.{self.phase}()"
 
+    @property
+    def has_nav_aux(self) -> bool:
+        """Whether it has data for each position, which it sees as slices."""
+        return any(kind == "nav" for kind, _, _ in self.aux.values())
+
     def open(self, meta: UDFMeta, capacity: int, conversion: TileConversion | None = None) -> UDFAtWork:
         """Make a copy for a partition with room for `capacity` positions.
 
@@ -307,8 +312,8 @@ class UDFAtWork:
 
     def _see_frames(self, band: int, frames: Iterable[Array]) -> None:
         views, meta, process, at, first = self._views, self._meta, self._process, self._at, self._first
-        whole = meta.first, meta.count
-        meta.count = 1
+        whole = meta.first, meta.count, meta.positions
+        meta.count, positions, meta.positions = 1, meta.positions, None
         for i, frame in enumerate(frames):
             k = at + i
             for name, array, keep in self._nav_frames:
@@ -316,10 +321,10 @@ class UDFAtWork:
             for name, array, keep in self._aux_nav:
                 p = first + i
                 self._params[name] = array[p : p + 1] if keep else array[p]
-            meta.first = first + i
+            meta.first = first + i if positions is None else int(positions[i])
             meta.slice_cache = None
             process(frame)
-        meta.first, meta.count = whole
+        meta.first, meta.count, meta.positions = whole
         meta.slice_cache = None
 
     def _show_partition(self, count: int) -> None:
