@@ -24,6 +24,7 @@ from udf_core import (
 from udf_core._corrections_decoder import CorrectingDecoder
 from udf_core._corrections_kernels import _repair, _repair_numpy, correct_stored
 from udf_core._tiling import TilingScheme, cut_rows
+from udf_core.compat import _corrections as alias
 
 
 def whole(data: np.ndarray, sig_dims: int) -> Slice:
@@ -328,3 +329,17 @@ def test_corrected_masks_see_raw_frames_as_masks_see_corrected_ones(kind, gain, 
 def test_masks_of_another_shape_are_refused() -> None:
     with pytest.raises(CorrectionError, match="frames"):
         correct_dot_masks(np.ones((2, 5, 5)), np.ones((6, 7)))
+
+
+def test_the_alias_for_libertem_takes_coordinates_by_axis(modelled) -> None:
+    rng = np.random.default_rng(8)
+    data, dark = rng.random((2, 6, 7)), rng.random((6, 7))
+    coords = sparse.COO(EXCLUDED).coords
+    expected = modelled(data, "f8", dark, None, EXCLUDED)
+    for pixels in (coords, EXCLUDED, sparse.COO(EXCLUDED)):
+        np.testing.assert_array_equal(alias.correct(data, dark, excluded_pixels=pixels), expected)
+    masks = np.ones((1, 6, 7))
+    moved = alias.correct_dot_masks(masks, None, coords)
+    np.testing.assert_array_equal(moved, correct_dot_masks(masks, None, EXCLUDED))
+    with pytest.raises(TypeError, match="repair_descriptor"):
+        alias.correct(data, repair_descriptor=object())

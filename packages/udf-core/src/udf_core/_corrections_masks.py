@@ -34,7 +34,8 @@ def correct(
     inplace
         Write the result into `buffer`, which has to hold floats or complex numbers then.
     sig_shape
-        Shape of a frame; by default that of `dark_image` or `gain_map`, or of the image of excluded pixels.
+        Shape of a frame; by default that of the corrections, or as many of the last axes of `buffer` as
+        excluded pixels have coordinates.
 
     Returns
     -------
@@ -49,9 +50,10 @@ def correct(
     corrections = CorrectionSet(dark_image, gain_map, excluded_pixels, allow_empty)
     sig_shape = sig_shape or corrections.sig_shape
     if sig_shape is None:
-        if corrections.have_corrections():
-            raise CorrectionError("excluded_pixels are coordinates only; give sig_shape")
-        return buffer if inplace else buffer.astype(np.result_type(np.float32, buffer.dtype))
+        sig_dims = corrections.sig_dims
+        if sig_dims is None:  # nothing, or an empty list of pixels
+            return buffer if inplace else buffer.astype(np.result_type(np.float32, buffer.dtype))
+        sig_shape = buffer.shape[-sig_dims:]
     corrections = corrections.for_frames(sig_shape)
     if not inplace:
         buffer = buffer.astype(np.result_type(np.float32, buffer.dtype))
