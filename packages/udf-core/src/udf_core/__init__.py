@@ -17,6 +17,7 @@ from ._corrections import CorrectionSet, SuppliesCorrections
 from ._corrections_masks import correct, correct_dot_masks
 from ._corrections_source import KnowsFrames
 from ._dataset import SourceDataSet, StreamDataset
+from ._devices import Device, DeviceClass, detect, register_device_class
 from ._errors import (
     CorrectionError,
     CorrectionTypeError,
@@ -79,6 +80,8 @@ __all__ = [
     "CorrectionTypeError",
     "CoverageError",
     "Crew",
+    "Device",
+    "DeviceClass",
     "Dummy2DPlot",
     "DuplicatePositionError",
     "Executor",
@@ -129,10 +132,12 @@ __all__ = [
     "WorkerLostWarning",
     "correct",
     "correct_dot_masks",
+    "detect",
     "export",
     "export_dataset",
     "make_executor",
     "prod",
+    "register_device_class",
     "roi_mask",
     "to_xarray",
 ]

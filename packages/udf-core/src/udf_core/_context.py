@@ -17,6 +17,7 @@ from ._bridge_udf import adapt
 from ._buffer import BufferWrapper
 from ._corrections import CorrectionSet
 from ._dataset import SourceDataSet, StreamDataset
+from ._devices import Device
 from ._display import UDFDisplay
 from ._executor import Executor, make_executor
 from ._export import Results as ExportedResults
@@ -152,6 +153,7 @@ class Context:
         spec: str = "threads",
         *,
         cpus: int | Sequence[int] | None = None,
+        gpus: int | Sequence[int] | str | Sequence[Device] | None = None,
         plot_class: Any = None,
         **settings: Any,
     ) -> Self:
@@ -162,16 +164,19 @@ class Context:
         spec
             ``"inline"``, ``"threads"``, ``"processes"``, or another installed one.
         cpus
-            Number of workers.
+            Number of workers on the CPU.
+        gpus
+            Devices that get a worker of their own beside them: ``"all"`` CUDA devices, how many, their
+            numbers, or a sequence of `Device`; none by default.
         plot_class, **settings
             As for the class.
 
         Raises
         ------
         ExecutorSpecException
-            If there is no such executor, or it does not take `cpus`.
+            If there is no such executor, or it does not take `cpus` or `gpus`.
         """
-        return cls(make_executor(spec, cpus=cpus), plot_class, **settings)
+        return cls(make_executor(spec, cpus=cpus, gpus=gpus), plot_class, **settings)
 
     def load(
         self,

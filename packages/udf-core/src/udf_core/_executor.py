@@ -10,7 +10,7 @@ from typing import Any, Self
 from arraystream import Feed, PluginError, list_plugins, load_plugin
 
 from ._commit import Event, Job
-from ._devices import Device
+from ._devices import Device, devices_from
 from ._errors import ExecutorSpecException
 
 GROUP = "udf_core.executors"
@@ -20,6 +20,11 @@ DISMISS_S = 5.0
 """How long workers may take to stop before they are left behind or killed."""
 
 Post = Callable[[Event], None]
+
+
+def takes_part(job: Job, device: Device) -> bool:
+    """Tell whether workers on this device have a part in a run."""
+    return not job.plans or device.device_class in job.plans
 
 
 def n_workers_default(feed: Feed | None = None) -> int:
@@ -102,7 +107,12 @@ class Executor(ABC):
         self.close()
 
 
-def make_executor(spec: str, *, cpus: int | Sequence[int] | None = None) -> Executor:
+def make_executor(
+    spec: str,
+    *,
+    cpus: int | Sequence[int] | None = None,
+    gpus: int | Sequence[int] | str | Sequence[Device] | None = None,
+) -> Executor:
     """Make an executor by name.
 
     Parameters
@@ -111,12 +121,14 @@ def make_executor(spec: str, *, cpus: int | Sequence[int] | None = None) -> Exec
         ``"inline"`` (also ``"synchronous"``), ``"threads"``, ``"processes"`` (also ``"pipelined"``), or
         another name in the entry-point group ``udf_core.executors``.
     cpus
-        Number of workers.
+        Number of workers on the CPU.
+    gpus
+        Devices that get a worker of their own beside them, see `devices_from`; none by default.
 
     Raises
     ------
     ExecutorSpecException
-        If there is no such executor, or it does not take `cpus`.
+        If there is no such executor, or it does not take `cpus` or `gpus`, or there are no such devices.
     """
     name = {"synchronous": "inline", "pipelined": "processes"}.get(spec, spec)
     try:
@@ -124,14 +136,20 @@ def make_executor(spec: str, *, cpus: int | Sequence[int] | None = None) -> Exec
     except PluginError as error:
         there = ", ".join(list_plugins(GROUP, check=False))
         raise ExecutorSpecException(f"there is no executor {spec!r}; there are: {there}") from error
-    if cpus is None:
-        made = cls()
-    else:
-        n_workers = cpus if isinstance(cpus, int) else len(cpus)
-        try:
-            made = cls(n_workers=n_workers)
-        except TypeError as error:
-            raise ExecutorSpecException(f"executor {spec!r} does not take a number of workers") from error
+    settings: dict[str, Any] = {}
+    if cpus is not None:
+        settings["n_workers"] = cpus if isinstance(cpus, int) else len(cpus)
+    devices = devices_from(gpus)
+    if devices:
+        settings["devices"] = devices
+    try:
+        made = cls(**settings)
+    except TypeError as error:
+        if not settings:
+            raise
+        raise ExecutorSpecException(
+            f"executor {spec!r} does not take {' and '.join(settings)} (cpus={cpus}, gpus={gpus})"
+        ) from error
     if not isinstance(made, Executor):
         raise ExecutorSpecException(f"plug-in {spec!r} of {GROUP} is no Executor but {type(made).__name__}")
     return made

@@ -23,6 +23,7 @@ from arraystream import Member, StreamError, Ticket, redeem_ticket
 
 from ._channel import Channel, ChannelClosed
 from ._commit import Commit, Ended, Event, Job
+from ._devices import Device
 from ._errors import UDFException, WorkerHung
 from ._feed_pass import FeedPass
 from ._hang import HangWatch
@@ -50,6 +51,7 @@ class WorkerMain:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._job_number = -1
+        self._device = Device()
         self._leave = False
         self._quit = False
 
@@ -59,6 +61,8 @@ class WorkerMain:
             kind, value, fds = self._channel.recv()
             if kind == "job":
                 self._work(value, fds)
+            elif kind == "device":
+                self._device = cloudpickle.loads(value)
             elif kind == "leave":
                 self._channel.send("left", value)
             elif kind == "quit":
@@ -74,7 +78,13 @@ class WorkerMain:
             try:
                 job: Job = cloudpickle.loads(packed)
                 worker = Worker(
-                    job, member, self._number, self._post, hold_leases=True, stopped=lambda: self._leave
+                    job,
+                    member,
+                    self._number,
+                    self._post,
+                    hold_leases=True,
+                    stopped=lambda: self._leave,
+                    device=self._device,
                 )
             except BaseException:
                 member.close()

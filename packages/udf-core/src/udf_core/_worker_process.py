@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
+
 from ._channel import Channel, ChannelClosed
+from ._devices import Device, environment_of
 from ._stuck_process import StackPad
 
 Listener = Callable[[Any, str, Any], None]
@@ -27,10 +30,13 @@ class WorkerProcess:
     ----------
     number
         Of the worker.
+    device
+        What it computes on; the CPU by default.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, device: Device | None = None) -> None:
         self.number = number
+        self.device = device or Device()
         self.listener: Listener | None = None
         self.gone = threading.Event()
         self._expected_to_end = False
@@ -42,10 +48,13 @@ class WorkerProcess:
                 [sys.executable, "-m", "udf_core._worker_main", str(fds[0]), str(number), str(fds[1])],
                 pass_fds=fds,
                 stdin=subprocess.DEVNULL,
-                env=worker_environment(),
+                env={**worker_environment(), **environment_of(self.device)},
                 process_group=0,
             )
         self.channel = Channel(ours)
+        if self.device.kind is not None:
+            with contextlib.suppress(ChannelClosed):  # its death is noticed elsewhere
+                self.channel.send("device", cloudpickle.dumps(self.device))
         self._reader = threading.Thread(target=self._read, name=f"udf-core-process-{number}", daemon=True)
         self._reader.start()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from arraystream import Feed
 from udf_core._commit import Job
+from udf_core._devices import Device, device_from_environment
 from udf_core._executor import Crew, Executor, Post
 from udf_core._hang import HangWatch
 from udf_core._worker import Worker
@@ -21,18 +22,26 @@ class InlineExecutor(Executor):
     name = "inline"
     n_workers = 1
 
+    def __init__(self) -> None:
+        self._device = device_from_environment()
+
+    @property
+    def device_classes(self) -> frozenset[str]:
+        """What the one worker computes on; the environment may choose a CUDA device."""
+        return frozenset({self._device.device_class})
+
     def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
         """Make the one worker."""
-        return _InlineCrew(job, feed, post)
+        return _InlineCrew(job, feed, post, self._device)
 
 
 class _InlineCrew(Crew):
     concurrent = False
 
-    def __init__(self, job: Job, feed: Feed, post: Post) -> None:
+    def __init__(self, job: Job, feed: Feed, post: Post, device: Device) -> None:
         member = feed.join()
         try:
-            self._worker = Worker(job, member, 0, post, hold_leases=False)
+            self._worker = Worker(job, member, 0, post, hold_leases=False, device=device)
         except BaseException:
             member.close()
             raise

@@ -16,8 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from arraystream import Feed, StreamError
 from udf_core._commit import Failure, Gone, Job
+from udf_core._devices import Device
 from udf_core._errors import ExecutorSpecException
-from udf_core._executor import DISMISS_S, Crew, Executor, Post, n_workers_default
+from udf_core._executor import DISMISS_S, Crew, Executor, Post, n_workers_default, takes_part
 from udf_core._hang import HangWatch
 from udf_core._worker import Worker
 
@@ -30,30 +31,34 @@ class ThreadsExecutor(Executor):
     Parameters
     ----------
     n_workers
-        How many; by default one for each core that this process may use and the feed leaves idle.
+        How many on the CPU; by default one for each core that this process may use and the feed leaves idle.
+    devices
+        What gets a worker of its own beside them.
     """
 
     name = "threads"
     threads_per_worker = 1
 
-    def __init__(self, n_workers: int | None = None) -> None:
+    def __init__(self, n_workers: int | None = None, devices: Sequence[Device] = ()) -> None:
+        self.devices = tuple(devices)
         self._suit_feed = n_workers is None
         self.n_workers = n_workers_default() if n_workers is None else n_workers
-        if self.n_workers < 1:
+        if self.n_workers < (0 if self.devices else 1):
             raise ExecutorSpecException(f"executor 'threads' needs at least 1 worker, not {n_workers}")
 
     def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
         """Start the threads."""
         n_workers = n_workers_default(feed) if self._suit_feed else self.n_workers
-        return _ThreadsCrew(job, feed, post, n_workers)
+        return _ThreadsCrew(job, feed, post, [*[Device()] * n_workers, *self.devices])
 
 
 class _WorkerThread(threading.Thread):
     """One worker; posts an event whatever happens."""
 
-    def __init__(self, job: Job, feed: Feed, post: Post, number: int) -> None:
+    def __init__(self, job: Job, feed: Feed, post: Post, number: int, device: Device) -> None:
         super().__init__(name=f"udf-core-worker-{number}", daemon=True)
         self.number = number
+        self.device = device
         self.done = threading.Event()
         self._post = post
         self.worker: Worker | None = None
@@ -78,6 +83,7 @@ class _WorkerThread(threading.Thread):
                     self._post,
                     hold_leases=False,
                     stopped=self.done.is_set,
+                    device=self.device,
                 )
             except BaseException:
                 member.close()
@@ -100,13 +106,14 @@ class _WorkerThread(threading.Thread):
 
 
 class _ThreadsCrew(Crew):
-    def __init__(self, job: Job, feed: Feed, post: Post, n_workers: int) -> None:
+    def __init__(self, job: Job, feed: Feed, post: Post, devices: Sequence[Device]) -> None:
         self._job, self._feed, self._post = job, feed, post
         self._limits = threadpool_limits(1)
         self._next_number = 0
         self._threads: dict[int, _WorkerThread] = {}
-        for _ in range(n_workers):
-            self._hire()
+        for device in devices:
+            if takes_part(job, device):
+                self._hire(device)
         self._watch = HangWatch(self._workers, post, job.hang_s, job.hang_limit_s)
 
     def acknowledge(self, worker: int, commit: int, settled: bool) -> None:
@@ -118,8 +125,8 @@ class _ThreadsCrew(Crew):
         self._post(Gone(worker, "the feed took it for dead"))
 
     def replace(self, worker: int) -> bool:
-        self._threads.pop(worker, None)
-        self._hire()
+        lost = self._threads.pop(worker, None)
+        self._hire(Device() if lost is None else lost.device)
         return True
 
     def update(self, kwargs: Sequence[dict[str, Any]]) -> None:
@@ -144,8 +151,8 @@ class _ThreadsCrew(Crew):
     def _workers(self) -> list[Worker]:
         return [thread.worker for thread in list(self._threads.values()) if thread.worker is not None]
 
-    def _hire(self) -> None:
-        thread = _WorkerThread(self._job, self._feed, self._post, self._next_number)
+    def _hire(self, device: Device) -> None:
+        thread = _WorkerThread(self._job, self._feed, self._post, self._next_number, device)
         self._threads[self._next_number] = thread
         self._next_number += 1
         thread.start()
