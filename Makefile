@@ -2,7 +2,7 @@
 #
 #   make demo      a simulated MerlinEM scans, live pictures land in demo-result/
 #   make test      every test (Python and Rust), lint and types
-#   make bench     the benchmarks, beside LiberTEM-live
+#   make bench     the benchmarks, beside LiberTEM
 #   make format    let the tools tidy the code
 #   make lock      renew the pinned versions of the development tools
 #   make clean     remove what the verbs above have made
