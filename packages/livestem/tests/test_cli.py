@@ -514,3 +514,59 @@ def test_run_refuses_wrong_files_before_it_connects(run: Run, detector: Any, tmp
     assert "dark.npy holds float64 of shape (8,); expected is a dark frame" in result.stderr
     assert connection.calls == []
     assert run("run", "fake://x", "--dark", str(tmp_path / "none.npy")).exit_code == 2
+
+
+@pytest.fixture
+def scan_file(tmp_path: Path) -> tuple[Path, np.ndarray]:
+    """Return a file with a scan, and the scan."""
+    frames = np.random.default_rng(0).integers(0, 100, (4, 5, 16, 16)).astype("u2")
+    np.save(tmp_path / "scan.npy", frames)
+    return tmp_path / "scan.npy", frames
+
+
+def test_a_file_is_processed_like_a_scan(
+    run: Run, scan_file: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, frames = scan_file
+    result = run("run", str(path), "--udf", "sum", "--out", str(tmp_path / "out"), "--executor", "inline")
+    assert result.exit_code == 0, result.output
+    assert "20 frames" in result.output
+    arrays, how = read_results(tmp_path / "out" / "results.npz")
+    assert np.array_equal(arrays["sum.intensity"], frames.sum(axis=(0, 1)))
+    assert (how["verdict"], how["source"], how["nav_shape"]) == ("complete", str(path), [4, 5])
+
+
+def test_the_scan_of_a_file_may_be_given(
+    run: Run, scan_file: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, frames = scan_file
+    options = ("--udf", "sumsig", "--out", str(tmp_path / "out"), "--executor", "inline")
+    result = run("run", str(path), *options, "--scan", "5x4", "--snake", "--roi", "0:2,0:4")
+    assert result.exit_code == 0, result.output
+    arrays, _ = read_results(tmp_path / "out" / "results.npz")
+    sums = frames.sum(axis=(2, 3)).reshape(5, 4)
+    assert np.array_equal(arrays["sumsig.intensity"][0], sums[0])
+    assert np.array_equal(arrays["sumsig.intensity"][1], sums[1, ::-1])
+    result = run("run", str(path), *options, "--scan", "5x3", "--flyback", "1")
+    assert result.exit_code == 0, result.output
+    arrays, _ = read_results(tmp_path / "out" / "results.npz")
+    assert np.array_equal(arrays["sumsig.intensity"], sums[:, :3])
+    result = run("run", str(path), *options, "--snake")
+    assert result.exit_code == 0, result.output
+    arrays, _ = read_results(tmp_path / "out" / "results.npz")
+    assert np.array_equal(arrays["sumsig.intensity"][1], frames.sum(axis=(2, 3))[1, ::-1])
+
+
+def test_what_a_file_can_not_do_is_refused(
+    run: Run, scan_file: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, _ = scan_file
+    result = run("run", str(path), "--arm", "--timeout", "5")
+    assert result.exit_code == 1
+    assert "--arm, --timeout can't be used here" in " ".join(result.output.split())
+    result = run("run", str(path), "--scan", "9x9", "--executor", "inline")
+    assert result.exit_code == 1
+    (tmp_path / "x.txt").write_text("words")
+    result = run("run", str(tmp_path / "x.txt"), "--executor", "inline")
+    assert result.exit_code == 1
+    assert "Looked for" in result.output

@@ -38,7 +38,7 @@ OPEN_TIMEOUT_S = 5.0
 SCAN_OPTIONS = ("sync_offset", "flyback", "flyback_lines", "snake", "repeats", "endless")
 USUAL_FRAME, USUAL_DTYPES = (256, 256), ("u1", "u2")
 HELP = f"""\
-Process scans of the live detector at URL; write pictures and numbers.
+Process scans of the live detector at URL, or a file; write pictures and numbers.
 
 \b
 Examples
@@ -47,6 +47,7 @@ Examples
   livestem run merlin://127.0.0.1 --scan 256x256 --acquisitions 0 --executor processes
   livestem run merlin://127.0.0.1 --scan 128x128 --endless --flyback 4 --live
   livestem run merlin://127.0.0.1 --scan 64x64 --repeats 10 --snake --sync-offset 3
+  livestem run scan.h5 --udf com --udf sum
   livestem run merlin://127.0.0.1 --scan 64x64 --roi 0:32,0:64 --timeout 30
   livestem run merlin://127.0.0.1 --scan 64x64 --trigger --set trigger_start=soft --set counter_depth=12
   livestem run merlin://127.0.0.1 --scan 64x64 --dark dark.npy --gain gain.npy --dead-pixels dead.txt
@@ -220,6 +221,9 @@ def run(
     _check(wishes)
     algorithms = [_build(spec) for spec in wishes.specs]
     corrections = wishes.correction_files.load()
+    if "://" not in wishes.url and Path(wishes.url).exists():
+        _run_file(ctx, console, wishes, algorithms, corrections)
+        return
     with _session(console, wishes, algorithms, corrections) as (context, connection):
         number, failed, counters = 0, False, ConnectionStatistics()
         while wishes.repeat == 0 or number < wishes.repeat:
@@ -265,6 +269,56 @@ def _build(spec: AlgorithmSpec) -> Any:
         raise unknown_name("UDF", spec.name, error) from error
 
 
+def _run_file(
+    ctx: click.Context,
+    console: Console,
+    wishes: _Wishes,
+    algorithms: list[Any],
+    corrections: CorrectionSet | None,
+) -> None:
+    """Process a file instead of a detector."""
+    from livestem._context import LiveContext
+
+    from ._errors import DEBUG
+    from ._file_run import open_file, process_file
+
+    live_only = {
+        "--live": wishes.live,
+        "--arm": wishes.arm,
+        "--trigger": wishes.trigger,
+        "--timeout": wishes.timeout is not None,
+        "--acquisitions": wishes.repeat != 1,
+        "--endless": wishes.scan_options["endless"],
+    }
+    given = [name for name, is_given in live_only.items() if is_given]
+    if given:
+        raise Failure(f"{', '.join(given)} can't be used here: {wishes.url} is a file, not a detector")
+    try:
+        with LiveContext.make_with(wishes.executor, cpus=wishes.workers) as context:
+            dataset = open_file(context, wishes.url, wishes.scan, wishes.scan_options)
+            job = _job(wishes, context, algorithms, corrections, dataset.scan)
+            how = {
+                "livestem": version("livestem"),
+                "written": datetime.now(UTC).isoformat(timespec="seconds"),
+                "algorithms": {
+                    spec.label: {"name": spec.name, "parameters": dict(spec.parameters)}
+                    for spec in wishes.specs
+                },
+                "corrections": wishes.correction_files.given,
+            }
+            process_file(console, context, dataset, job, wishes.out, how)
+    except KeyboardInterrupt:
+        raise Failure("interrupted", EXIT_INTERRUPTED) from None
+    except Failure:
+        raise
+    except CorrectionError as error:
+        raise Failure(wishes.correction_files.explain(error)) from error
+    except Exception as error:
+        if ctx.find_root().meta.get(DEBUG):
+            raise
+        raise Failure(explain(error)) from error
+
+
 @contextlib.contextmanager
 def _session(
     console: Console, wishes: _Wishes, algorithms: list[Any], corrections: CorrectionSet | None
@@ -276,7 +330,9 @@ def _session(
 
     name, separator, _ = wishes.url.partition("://")
     if not separator:
-        raise Failure(f"{wishes.url!r} is not the URL of a detector; write e.g. merlin://127.0.0.1")
+        raise Failure(
+            f"{wishes.url!r} is not the URL of a detector, nor a file; write e.g. merlin://127.0.0.1"
+        )
     with LiveContext.make_with(wishes.executor, cpus=wishes.workers) as context:
         try:
             builder = context.make_connection(wishes.url)
