@@ -77,15 +77,24 @@ class LocalDaskCluster:
                 address = self._cluster.scheduler_address
                 self._processes[name] = _WorkerProcess(address, name, self._directory)
 
+    def kill(self, address: str) -> None:
+        """End the process of a worker at once; the next `fill_up` starts another."""
+        process = self._process_at(address)
+        if process is not None:
+            process.end(0.0)
+
     def reason_of(self, address: str) -> str:
         """Tell how the worker of an address ended."""
-        _, _, port = address.rpartition(":")
-        with self._lock:
-            process = next((p for p in self._processes.values() if str(p.port) == port), None)
+        process = self._process_at(address)
         if process is None:
             return f"the connection to Dask worker {address} broke"
         code = process.wait(1.0)
         return "the connection to it broke" if code is None else exit_reason(code)
+
+    def _process_at(self, address: str) -> _WorkerProcess | None:
+        _, _, port = address.rpartition(":")
+        with self._lock:
+            return next((p for p in self._processes.values() if str(p.port) == port), None)
 
     def close(self) -> None:
         """End everything.  Idempotent."""

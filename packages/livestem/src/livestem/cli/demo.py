@@ -60,7 +60,7 @@ Examples
     "--electrons", type=click.FloatRange(min=1), default=12000, show_default=True, help="Per frame."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="For specimen and noise.")
-@click.option("--executor", default="threads", show_default=True, help="inline, threads or processes.")
+@click.option("--executor", default="threads", show_default=True, help="inline, threads, processes or dask.")
 @click.option("--live", is_flag=True, help="Keep preview.png up to date while the scan runs.")
 @debug_option
 def demo(

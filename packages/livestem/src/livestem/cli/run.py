@@ -164,7 +164,7 @@ class _Wishes:
     show_default=True,
     help="Folder for pictures and results.npz.",
 )
-@click.option("--executor", default="threads", show_default=True, help="inline, threads or processes.")
+@click.option("--executor", default="threads", show_default=True, help="inline, threads, processes or dask.")
 @click.option(
     "--workers", type=click.IntRange(min=1), help="How many.  Default: as many as the executor likes."
 )

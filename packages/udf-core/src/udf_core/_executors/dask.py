@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("udf_core")
 _LOOK_S = 0.05
 _LOOK_LATER_S = 1.0
-_NOBODY_S = 60.0
+_NOBODY_S = 120.0
 """How long a run waits for a worker when there is none at all."""
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -198,14 +197,14 @@ class _Post:
 class _DaskWorker:
     """A worker that has called; a thread listens to it."""
 
-    def __init__(self, number: int, channel: Channel, address: str, reason: Callable[[str], str]) -> None:
+    def __init__(self, number: int, channel: Channel, address: str, cluster: LocalDaskCluster | None) -> None:
         self.number = number
         self.channel = channel
         self.address = address
         self.member: int | None = None
         self.gone = threading.Event()
         self.listener: Listener | None = None
-        self._reason = reason
+        self._cluster = cluster
         self._expected = False
         self._thread = threading.Thread(target=self._read, name=f"udf-core-dask-{number}", daemon=True)
 
@@ -214,7 +213,9 @@ class _DaskWorker:
         self._thread.start()
 
     def kill(self) -> None:
-        """Hang up: the task ends when it notices."""
+        """Hang up: the task ends when it notices.  A process of our own ends at once."""
+        if self._cluster is not None:
+            self._cluster.kill(self.address)
         self.channel.close()
 
     def ask_to_quit(self) -> None:
@@ -238,11 +239,15 @@ class _DaskWorker:
             pass
         finally:
             self.channel.close()
-            reason = "" if self._expected else self._reason(self.address)
             self.gone.set()
             listener = self.listener
             if listener is not None and not self._expected:
-                listener(self, "gone", reason)
+                listener(self, "gone", self._reason())
+
+    def _reason(self) -> str:
+        if self._cluster is not None:
+            return self._cluster.reason_of(self.address)
+        return f"the connection to Dask worker {self.address} broke"
 
 
 class _DaskCrew(ChannelCrew):
@@ -263,6 +268,7 @@ class _DaskCrew(ChannelCrew):
         self._numbers = itertools.count()
         self._posts: dict[int, _Post] = {}
         self._nannies: set[str] = set()
+        self._nannied: set[int] = set()
         self._run_name = f"udf-core-{secrets.token_hex(8)}"
         url = f"tcp://[{host}]:0" if ":" in host else f"tcp://{host}:0"
         self._reader, self._n_items, self._sample = reader_to_travel(feed, job.descriptor.n_items)
@@ -275,9 +281,7 @@ class _DaskCrew(ChannelCrew):
         if self._cluster is not None:
             self._cluster.fill_up()
             return True
-        with self._changed:
-            post = self._posts.get(worker)
-        return post is not None and post.address in self._nannies
+        return worker in self._nannied
 
     def dismiss(self) -> None:
         super().dismiss()
@@ -301,7 +305,7 @@ class _DaskCrew(ChannelCrew):
                 channel.close()
                 return
             post.met = True
-        worker = _DaskWorker(number, channel, post.address, self._reason)
+        worker = _DaskWorker(number, channel, post.address, self._cluster)
         worker.start()
         try:
             self._assign(worker)
@@ -337,11 +341,6 @@ class _DaskCrew(ChannelCrew):
             worker.kill()
         else:
             self._post(failure)
-
-    def _reason(self, address: str) -> str:
-        if self._cluster is not None:
-            return self._cluster.reason_of(address)
-        return f"the connection to Dask worker {address} broke"
 
     # -- tasks ------------------------------------------------------------------------------------
 
@@ -400,6 +399,8 @@ class _DaskCrew(ChannelCrew):
                 pure=False,
             )
             self._posts[number] = _Post(address, future)
+            if address in self._nannies:
+                self._nannied.add(number)
         future.add_done_callback(partial(self._see_end, number))
 
     def _see_end(self, number: int, future: Any) -> None:
