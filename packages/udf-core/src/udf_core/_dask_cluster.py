@@ -96,6 +96,12 @@ class LocalDaskCluster:
         with self._lock:
             return next((p for p in self._processes.values() if str(p.port) == port), None)
 
+    def last_words(self) -> str:
+        """Tell how processes that have ended did so."""
+        with self._lock:
+            codes = {process.code for process in self._processes.values()} - {None}
+        return ", ".join(sorted(exit_reason(code) for code in codes if code is not None))
+
     def close(self) -> None:
         """End everything.  Idempotent."""
         self._finalizer()

@@ -349,6 +349,9 @@ class _DaskCrew(ChannelCrew):
         while not self._dismissed:
             try:
                 n_short = self._look_at_staff()
+            except WorkerLostError as error:
+                self._post(Failure(-1, error))
+                return
             except Exception as error:  # whatever Dask raises when the scheduler is gone
                 if not self._dismissed:
                     self._post(Failure(-1, WorkerLostError(f"the Dask scheduler does not answer: {error!r}")))
@@ -380,8 +383,13 @@ class _DaskCrew(ChannelCrew):
         for address, n_free in places.items():
             for _ in range(n_free):
                 self._submit(address)
-        wanted = self._cluster.n_workers if self._cluster is not None else 1
-        return len(self._posts) < wanted
+        if self._cluster is None:
+            return not self._posts
+        if not self._posts and not self._cluster.pids:
+            raise WorkerLostError(
+                f"all worker processes ended before they began, {self._cluster.last_words()}"
+            )
+        return len(self._posts) < self._cluster.n_workers
 
     def _submit(self, address: str) -> None:
         from udf_core._dask_task import work
@@ -429,7 +437,8 @@ class _DaskCrew(ChannelCrew):
             worker.kill()  # if it lives, it does not know yet; the thread that listens does the rest
             return
         if not post.met:
-            self._post(Gone(number, f"Dask worker {post.address} died before it began"))
+            reason = "died" if self._cluster is None else self._cluster.reason_of(post.address)
+            self._post(Gone(number, f"{reason} before it began, at {post.address}"))
         self._forget(number)
 
     def _forget(self, number: int) -> None:
