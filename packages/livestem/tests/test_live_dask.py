@@ -109,8 +109,10 @@ def test_command_with_dask(tmp_path: Path, data: Frames) -> None:
     with detector_merlin.MerlinSimulator(data, rate="max", autostart=True) as simulator:
         url = f"merlin://127.0.0.1:{simulator.data_port}?api_port={simulator.control_port}"
         command = subprocess.run(
-            [sys.executable, "-m", "livestem", "run", url, "--scan", "12x10", "--udf", "sumsig"]
-            + ["--executor", "dask", "--workers", "1", "--out", str(out)],
+            [
+                *(sys.executable, "-m", "livestem", "run", url, "--scan", "12x10", "--udf", "sumsig"),
+                *("--executor", "dask", "--workers", "1", "--out", str(out)),
+            ],
             capture_output=True,
             text=True,
             timeout=100,

@@ -225,8 +225,10 @@ class FeedServer:
             member, by_reference = admitted[0]
             with self._lock:
                 self._sessions[member.number] = session
-            with contextlib.suppress(StreamError):
+            try:
                 _MemberSession(session, self._feed, member, by_reference, self._closed).run()
+            except StreamError as error:
+                _forget_frames(error)
         except StreamError:
             pass
         finally:
@@ -270,6 +272,17 @@ class FeedServer:
             member, _ = self._tickets.pop(secret, (None, 0.0))
         if member is not None:
             member.close()
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Drop what the frames of an error look at.
+
+    The session keeps its error, the error its frames, and these a chunk: its memory would not be lent again
+    before Python looks for such circles.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 class _MemberSession:
