@@ -35,7 +35,11 @@ _KNOWN: dict[str, dict[str, str]] = {
     },
     "arraystream.transports": {"shm": "shmring"},
     "udf_core.udfs": dict.fromkeys(
-        ("sum", "sumsig", "masks", "disk", "ring", "point", "com", "stddev", "pick", "ssb"), "udf-4dstem"
+        (
+            *("sum", "sumsig", "masks", "disk", "ring", "point"),
+            *("com", "stddev", "pick", "logsum", "record"),
+        ),
+        "udf-4dstem",
     ),
     "udf_core.executors": dict.fromkeys(("inline", "threads", "processes", "dask"), "udf-core"),
     "livestem.views": {},

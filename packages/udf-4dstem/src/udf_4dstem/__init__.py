@@ -10,6 +10,7 @@ from ._com import CoMUDF
 from ._com_field import CoMParams, GuessResult, RegressionOptions, apply_correction, guess_corrections
 from ._logsum import LogsumUDF, run_logsum
 from ._pick import PickUDF
+from ._record import RecordUDF
 from ._stddev import StdDevUDF, run_stddev
 from ._sum import SumSigUDF, SumUDF
 from ._virtual_detectors import DiskUDF, PointUDF, RingUDF, VirtualDetectorUDF
@@ -23,6 +24,7 @@ __all__ = [
     "LogsumUDF",
     "PickUDF",
     "PointUDF",
+    "RecordUDF",
     "RegressionOptions",
     "RingUDF",
     "StdDevUDF",

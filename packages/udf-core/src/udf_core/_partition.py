@@ -215,6 +215,8 @@ class Partition:
             raise
 
     def _explain(self, error: Exception, who: str, first: int, count: int) -> None:
+        if isinstance(error, AttributeError) and error.name in ("tile_slice", "scheme_idx"):
+            error.add_note("tiles are plain arrays: use self.meta.slice and self.meta.tiling_scheme_idx")
         where = f"{first} to {first + count - 1}"
         if first == SCATTERED and self._meta.positions is not None:
             where = ", ".join(map(str, self._meta.positions[:4])) + (" …" if count > 4 else "")
