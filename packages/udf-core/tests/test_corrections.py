@@ -311,6 +311,8 @@ def test_correct_returns_corrected_frames(modelled) -> None:
     with pytest.raises(TypeError):
         correct(data, dark, inplace=True)
     assert correct(data).dtype == np.float32
+    only_pixels = correct(data, excluded_pixels=np.argwhere(EXCLUDED))
+    np.testing.assert_array_equal(only_pixels, modelled(data, "f4", None, None, EXCLUDED))
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
