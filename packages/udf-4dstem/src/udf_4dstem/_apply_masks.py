@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
 from udf_core import UDF, BufferWrapper, UDFMethod
 
+from . import _array_types as array_types
 from ._bands import bands_of
 from ._mask_stack import MaskFactories, MaskStack
 from ._sum import exact_dtype
@@ -34,7 +36,7 @@ class ApplyMasksUDF(UDF):
     preferred_dtype
         Type the data are wanted in; as they are by default.
     backends
-        Accepted; only NumPy data are asked for.
+        Restricts the array types that are asked for; sparse rows stay sparse.
     shifts
         ``(y, x)`` in whole pixels by which masks are moved before they are applied, positive to the bottom
         and right; or ``ApplyMasksUDF.aux_data(..., kind="nav", extra_shape=(2,))`` for one shift per frame.
@@ -105,15 +107,38 @@ class ApplyMasksUDF(UDF):
             masks.apply_shifted(np.zeros(masks.sig_shape, self.meta.input_dtype), 0, 0)
             return {"masks": masks, "bands": []}
         regions = bands_of(self.meta)
+        if self.meta.array_backend not in (None, UDF.BACKEND_NUMPY, UDF.BACKEND_CUDA):
+            sparse = self.meta.array_backend in UDF.SPARSE_BACKENDS
+            return {"masks": masks, "bands": [masks.weights(region, dense=not sparse) for region in regions]}
         bands = [masks.cut(region, self.meta.input_dtype) for region in regions]
         shape = tuple(part.stop - part.start for part in regions[0])
         masks.apply(bands[0], np.zeros((1, *shape), self.meta.input_dtype))
         return {"masks": masks, "bands": bands}
 
-    def process_tile(self, tile: npt.NDArray[Any]) -> None:
+    def get_backends(self) -> tuple[str, ...]:
+        """Take sparse rows and arrays of a device, too, unless masks are shifted."""
+        allowed = self.params.backends
+        there = (UDF.BACKEND_NUMPY,) if self._shifted() else array_types.ALL
+        if allowed is None:
+            return there
+        wanted = (allowed,) if isinstance(allowed, str) else tuple(allowed)
+        # What this UDF can't take is left out, as in LiberTEM's list of all that masks can be applied to.
+        return tuple(name for name in there if name in wanted) or (UDF.BACKEND_NUMPY,)
+
+    def process_tile(self, tile: Any) -> None:
         """Add the products with the masks' part in this tile."""
         data = self.worker_data
-        self.results.intensity += data.masks.apply(data.bands[self.meta.tiling_scheme_idx], tile)
+        band = data.bands[self.meta.tiling_scheme_idx]
+        if type(tile) is np.ndarray:
+            self.results.intensity += data.masks.apply(band, tile)
+        elif scipy.sparse.issparse(tile):
+            self.results.intensity += data.masks.combine(array_types.dot(tile, band))
+        else:
+            frames = array_types.wide(self.xp, tile, self.meta.input_dtype)
+            weights = self.xp.asarray(band, dtype=frames.dtype)
+            product = self.xp.matmul(frames, weights)
+            like = np.empty(product.shape, np.complex128 if self.meta.input_dtype.kind == "c" else float)
+            self.results.intensity += data.masks.combine(self.forbuf(product, like))
 
     def process_frame(self, frame: npt.NDArray[Any]) -> None:
         """Multiply with the masks moved for this frame."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from udf_core import UDF, BufferWrapper
 
+from . import _array_types as array_types
 from . import _com_field as fields
 from . import _kernels as kernels
 from . import masks
@@ -139,6 +140,8 @@ class CoMUDF(UDF):
     def get_worker_data(self) -> dict[str, Any]:
         """Find the selected spans of pixels in each band, and have the kernel compiled."""
         selection = self._selection()
+        if self.meta.array_backend in UDF.SPARSE_BACKENDS:
+            return {"bands": [self._weights(selection, band) for band in bands_of(self.meta)]}
         bands = []
         for rows, columns in bands_of(self.meta):
             part = None if selection is None else frame_spans(selection[rows, columns])
@@ -146,8 +149,16 @@ class CoMUDF(UDF):
         self._moments(np.zeros((1, 1, 1), self.meta.input_dtype), None if selection is None else _NO_SPANS)
         return {"bands": bands}
 
-    def process_tile(self, tile: npt.NDArray[Any]) -> None:
+    def get_backends(self) -> tuple[str, ...]:
+        """Take sparse rows, too."""
+        return array_types.SPARSE
+
+    def process_tile(self, tile: Any) -> None:
         """Add the moments of the tile's pixels."""
+        if type(tile) is not np.ndarray:
+            weights = self.worker_data.bands[self.meta.tiling_scheme_idx]
+            self.results.raw_mask_result += array_types.dot(tile, weights)
+            return
         y, x, spans = self.worker_data.bands[self.meta.tiling_scheme_idx]
         moments = self._moments(tile, spans)
         if y:
@@ -202,6 +213,14 @@ class CoMUDF(UDF):
             "divergence": fields.divergence(field_y, field_x),
             "curl": fields.curl_2d(field_y, field_x),
         }
+
+    def _weights(
+        self, selection: npt.NDArray[np.bool_] | None, band: tuple[slice, ...]
+    ) -> npt.NDArray[np.float64]:
+        """Return what pixels of a band count for sum, y and x moment, shape ``(n_pixels, 3)``."""
+        y, x = np.mgrid[band]
+        inside = np.ones(y.shape) if selection is None else selection[band].astype(np.float64)
+        return np.stack([inside, inside * y, inside * x], axis=-1).reshape(-1, 3)
 
     def _map(self, *components: int) -> BufferWrapper:
         return self.buffer(kind="nav", extra_shape=components, dtype=np.float64, use="result_only")

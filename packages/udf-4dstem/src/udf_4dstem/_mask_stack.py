@@ -123,15 +123,23 @@ class MaskStack:
         dense = (np.array(columns), weights, kernels.active_blocks(weights))
         return BandMasks(n_columns, runs, dense, None)
 
+    def weights(self, band: Band, *, dense: bool) -> Any:
+        """Return the real masks within a band as columns ``(n_pixels, n)``, in double precision."""
+        pixels = np.arange(int(np.prod(self.sig_shape))).reshape(self.sig_shape)[band].reshape(-1)
+        columns: Any = self._real[:, pixels].T.astype(np.float64)
+        if scipy.sparse.issparse(columns):
+            return columns.toarray() if dense else columns.tocsr()
+        return np.ascontiguousarray(columns)
+
     def apply(self, part: BandMasks, tile: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Multiply a tile with the masks of its band, shape ``(n, n_masks)``, float64 or complex128."""
-        return self._combine(part.apply(tile))
+        return self.combine(part.apply(tile))
 
     def apply_shifted(self, frame: npt.NDArray[Any], dy: int, dx: int) -> npt.NDArray[Any]:
         """Multiply a two-dimensional frame with the masks moved by ``(dy, dx)``, shape ``(n_masks,)``."""
         if frame.dtype.kind == "c":
             return self.apply_shifted(frame.real, dy, dx) + 1j * self.apply_shifted(frame.imag, dy, dx)
-        return self._combine(kernels.dot_shifted(frame, self._images, dy, dx))
+        return self.combine(kernels.dot_shifted(frame, self._images, dy, dx))
 
     @cached_property
     def _images(self) -> npt.NDArray[Any]:
@@ -139,7 +147,8 @@ class MaskStack:
         images: npt.NDArray[Any] = np.ascontiguousarray(_dense(self._real), lane)
         return images.reshape(-1, *self.sig_shape)
 
-    def _combine(self, real: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def combine(self, real: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return products with the masks from those with real ones, of which complex masks have two."""
         if not self.is_complex:
             return real
         combined: npt.NDArray[Any] = real[..., : self.n_masks] + 1j * real[..., self.n_masks :]

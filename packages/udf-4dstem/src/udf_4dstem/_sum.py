@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
 from udf_core import UDF, BufferWrapper
 
+from . import _array_types as array_types
 from . import _kernels as kernels
 from ._bands import DEPTH, bands_of, n_pixels
 
@@ -62,9 +64,20 @@ class SumUDF(UDF):
         kernels.add_frames(np.zeros((1, 1), self.meta.input_dtype), target)
         return {}
 
-    def process_tile(self, tile: npt.NDArray[Any]) -> None:
+    def get_backends(self) -> tuple[str, ...]:
+        """Take sparse rows and arrays of a device, too."""
+        return array_types.ALL
+
+    def process_tile(self, tile: Any) -> None:
         """Add the tile's frames."""
-        kernels.add_frames(tile, self.results.intensity)
+        target = self.results.intensity
+        if type(tile) is np.ndarray:
+            kernels.add_frames(tile, target)
+        elif scipy.sparse.issparse(tile):
+            target += array_types.sum_rows(tile, target.dtype).reshape(target.shape)
+        else:
+            total = self.xp.sum(array_types.wide(self.xp, tile, target.dtype), axis=0)
+            target += self.forbuf(total, target).astype(target.dtype)
 
     def merge(self, dest: Any, src: Any) -> None:
         """Add partial sums."""
@@ -93,7 +106,19 @@ class SumSigUDF(UDF):
         kernels.sum_runs(np.zeros((1, 1), self.meta.input_dtype), *kernels.whole_frame(1))
         return {"runs": [kernels.whole_frame(n_pixels(band)) for band in bands_of(self.meta)]}
 
-    def process_tile(self, tile: npt.NDArray[Any]) -> None:
+    def get_backends(self) -> tuple[str, ...]:
+        """Take sparse rows and arrays of a device, too."""
+        return array_types.ALL
+
+    def process_tile(self, tile: Any) -> None:
         """Add each frame's pixels in the tile."""
+        target = self.results.intensity
+        if scipy.sparse.issparse(tile):
+            target += array_types.dot(tile, np.ones(tile.shape[1]))
+            return
+        if type(tile) is not np.ndarray:
+            sums = self.xp.sum(array_types.wide(self.xp, tile, target.dtype), axis=1)
+            target += self.forbuf(sums, target)
+            return
         runs = self.worker_data.runs[self.meta.tiling_scheme_idx]
         self.results.intensity += kernels.sum_runs(tile, *runs)
