@@ -54,50 +54,58 @@ def as_libertem_dataset(dataset: StreamDataset, *, num_partitions: int | None = 
 
 
 class FrameSupply:
-    """Frames of one run, by position; thread-safe.
+    """Frames by position, pass after pass over a data set; thread-safe.
+
+    A pass begins when frames are asked for that the one before has handed out already.
 
     Parameters
     ----------
     dataset
         Where they come from.
     feed
-        What `dataset` returned from ``start``.
+        What `dataset` returned from ``start``, if it is started already.
     """
 
-    def __init__(self, dataset: StreamDataset, feed: Feed) -> None:
+    def __init__(self, dataset: StreamDataset, feed: Feed | None) -> None:
         self._dataset = dataset
-        self._feed = feed
-        self._scan = dataset.scan.resolve(feed.descriptor.n_items)
-        self._decoder = open_decoder(feed.descriptor)
-        self._member = feed.join()
+        self._started = feed
+        self._pass: _Pass | None = None
         self._lock = threading.Lock()
-        self._frames: dict[int, Array] = {}
-        self._ended = False
 
-    def take(self, start: int, stop: int) -> dict[int, Array]:
+    def take(self, start: int, stop: int, selected: npt.NDArray[np.bool_]) -> dict[int, Array]:
         """Return the frames of positions ``[start, stop)``; positions that have none are left out.
 
         Blocks until they are there or the acquisition has ended.
+
+        Parameters
+        ----------
+        start, stop
+            Positions in the whole scan.
+        selected
+            Which positions are asked for in this pass, all in all; after the last one the pass is finished.
 
         Raises
         ------
         StreamError
             If the acquisition failed.
         """
-        wanted = range(start, stop)
         with self._lock:
+            if self._pass is None or self._pass.handed_out[start:stop].any():
+                if self._pass is not None:
+                    self._pass.finish(None)
+                feed, self._started = self._started, None
+                self._pass = _Pass(self._dataset, self._dataset.start() if feed is None else feed)
             try:
-                while not self._ended and not all(position in self._frames for position in wanted):
-                    self._receive()
+                return self._pass.take(start, stop, selected)
             except BaseException as error:
-                self._finish(error)
+                self._pass.finish(error)
                 raise
-            return {p: self._frames.pop(p) for p in wanted if p in self._frames}
 
     def close(self) -> None:
         """Leave the acquisition."""
         with self._lock:
-            self._finish(None)
+            if self._pass is not None:
+                self._pass.finish(None)
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -105,15 +113,49 @@ class FrameSupply:
             "'threads'"
         )
 
+
+class _Pass:
+    """One pass over a data set; see `FrameSupply`."""
+
+    def __init__(self, dataset: StreamDataset, feed: Feed) -> None:
+        self._dataset = dataset
+        self._feed = feed
+        self._scan = dataset.scan.resolve(feed.descriptor.n_items)
+        self._decoder = open_decoder(feed.descriptor)
+        self._member = feed.join()
+        self._frames: dict[int, Array] = {}
+        self._ended = False
+        self.handed_out = np.zeros(self._scan.n_positions, bool)
+
+    def take(self, start: int, stop: int, selected: npt.NDArray[np.bool_]) -> dict[int, Array]:
+        wanted = range(start, stop)
+        while not self._ended and not all(position in self._frames for position in wanted):
+            self._receive()
+        self.handed_out[start:stop] = True
+        found = {p: self._frames.pop(p) for p in wanted if p in self._frames}
+        if self.handed_out[selected].all():
+            while not self._ended:
+                self._receive()
+            self._frames.clear()
+        return found
+
+    def finish(self, error: BaseException | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._member.close()
+            self._feed.close()
+            self._dataset.finish(error)
+
     def _receive(self) -> None:
         received = self._member.recv(_WAIT_S)
         if isinstance(received, FeedChunk):
             self._place(received)
         elif isinstance(received, FeedEnd):
             verdict = self._feed.verdict()
-            self._finish(None if verdict is None else verdict.error)
-            if verdict is not None and verdict.error is not None:
-                raise verdict.error
+            error = None if verdict is None else verdict.error
+            self.finish(error)
+            if error is not None:
+                raise error
 
     def _place(self, chunk: FeedChunk) -> None:
         descriptor = self._feed.descriptor
@@ -128,13 +170,6 @@ class FrameSupply:
                 for position, frame in zip(positions, stack, strict=True)
                 if position != NOWHERE
             )
-
-    def _finish(self, error: BaseException | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._member.close()
-            self._feed.close()
-            self._dataset.finish(error)
 
 
 @cache
@@ -172,8 +207,8 @@ def _classes() -> tuple[type[Any], type[Any]]:
         ) -> Iterator[Any]:
             """Yield the tiles of the frames that are there, in order of position."""
             first, n = int(self.slice.origin[0]), int(self.slice.shape[0])
-            frames = self._supply.take(first, first + n)
             selected = np.ones(self.meta.shape.nav.size, bool) if roi is None else _as_mask(roi)
+            frames = self._supply.take(first, first + n, selected)
             before = int(np.count_nonzero(selected[:first]))
             places = before + np.cumsum(selected[first : first + n]) - 1
             chosen = [
@@ -199,16 +234,16 @@ def _classes() -> tuple[type[Any], type[Any]]:
             super().__init__()
             self._dataset = dataset
             self._wanted = num_partitions
-            self._feed: Feed | None = None
-            self._supply: FrameSupply | None = None
 
         def initialize(self, executor: Any) -> Any:
             """Find out shape and type."""
+            feed: Feed | None = None
             try:
                 shape, dtype = self._dataset.shape, self._dataset.dtype
             except StateError:  # an acquisition tells them when it has begun
-                self._feed = self._dataset.start()
+                feed = self._dataset.start()
                 shape, dtype = self._dataset.shape, self._dataset.dtype
+            self._supply = FrameSupply(self._dataset, feed)
             n_frames = shape.nav.size
             self._image_count = self._nav_shape_product = n_frames
             self._sync_offset = 0
@@ -230,6 +265,10 @@ def _classes() -> tuple[type[Any], type[Any]]:
             """Type of the data."""
             return self._meta.dtype
 
+        def close(self) -> None:
+            """Leave the acquisition if LiberTEM has not run to its end."""
+            self._supply.close()
+
         def check_valid(self) -> bool:
             """Return True; it could be opened."""
             return True
@@ -247,11 +286,7 @@ def _classes() -> tuple[type[Any], type[Any]]:
             return True
 
         def get_partitions(self) -> Iterator[Any]:
-            """Begin a run; yield its partitions."""
-            if self._supply is not None:
-                self._supply.close()
-            feed, self._feed = self._feed, None
-            self._supply = FrameSupply(self._dataset, self._dataset.start() if feed is None else feed)
+            """Yield the partitions; frames are read when their tiles are asked for."""
             n_frames, sig = self._meta.shape.nav.size, self._meta.shape.sig
             edges = np.linspace(0, n_frames, self.get_num_partitions() + 1).astype(int)
             for start, stop in itertools.pairwise(edges):
