@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import udf_core
 from udf_core import compat
@@ -196,3 +197,27 @@ def test_without_a_program_there_is_help(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "usage: python -m udf_core.compat" in done.stderr
+
+
+@pytest.mark.usefixtures("aliases")
+def test_helpers_compute_what_libertems_do() -> None:
+    # Numbers as LiberTEM 0.16 returns them.
+    from libertem.common.numba import numba_ravel_multi_index_multi, numba_unravel_index_multi, rmatmul
+    from libertem.corrections.coordinates import flip_y, rotate, scale, scale_rotate_flip_y
+    from libertem.corrections.detector import correct
+    from libertem.utils import frame_peaks, make_cartesian, make_polar, rotate_deg
+
+    assert numba_unravel_index_multi(np.array([1, 5, 4]), (2, 3)).tolist() == [[0, 1, 1], [1, 2, 1]]
+    assert numba_ravel_multi_index_multi(np.array([[0, 1, 1], [1, 2, 0]]), (2, 3)).tolist() == [1, 5, 3]
+    np.testing.assert_allclose(rmatmul(np.eye(3), scipy.sparse.csr_matrix(np.eye(3) * 2)), np.eye(3) * 2)
+    np.testing.assert_allclose(make_cartesian(np.array([(1, 0.3)])), [[0.29552021, 0.95533649]])
+    np.testing.assert_allclose(make_polar(np.array([(3, -1)])), [[3.16227766, 1.89254688]])
+    np.testing.assert_allclose(rotate_deg(1.0, 0.0, 90.0), (0, -1), atol=1e-15)
+    np.testing.assert_allclose(scale_rotate_flip_y(scale(2) @ rotate(0.3) @ flip_y()), (2, 0.3, True))
+    indices, peaks = frame_peaks(20, 22, (10, 11), (5, 0), (0, 6), 2, np.mgrid[-3:4, -3:4])
+    assert indices[:2].tolist() == [[-1, -1], [0, -1]]
+    assert peaks[-1].tolist() == [15, 17]
+    frames = np.arange(9.0).reshape(1, 3, 3)
+    repaired = correct(frames, gain_map=np.ones((3, 3)), excluded_pixels=np.array([[0], [0]]))
+    assert repaired[0, 0, 0] == pytest.approx((1 + 3 + 4) / 3)
+    np.testing.assert_allclose(rotate(0.3), [[0.95533649, 0.29552021], [-0.29552021, 0.95533649]])
