@@ -28,8 +28,12 @@ sys.path.insert(0, str(HERE / "systems"))
 from offline_case import COLUMNS, FRAME_BYTES, WORKS, Task  # noqa: E402  (the systems' folder)
 
 PEER_PYTHON = os.environ.get("LIVESTEM_LIBERTEM_PYTHON")
-EXECUTORS = {"ours": ["inline", "threads", "processes"], "peer": ["inline", "pipelined", "dask"]}
-KINDS = ["raw", "memory"]
+OURS = ["inline", "threads", "processes"]
+# An array in memory would have to travel to LiberTEM's other workers with each task.
+EXECUTORS = {
+    "raw": {"ours": OURS, "peer": ["inline", "pipelined", "dask"]},
+    "memory": {"ours": OURS, "peer": ["inline"]},
+}
 OFFLINE_WORKS = list(WORKS)
 DISTINCT_FRAMES = 512
 MOST_DEVIATION = 1e-4
@@ -188,12 +192,12 @@ def measure_offline(arguments: argparse.Namespace, systems: list[str]) -> Offlin
     with data_file(arguments) as (path, n_frames):
         samples = OfflineSamples(n_frames)
         memory = MemoryReading()
-        for kind in KINDS:
+        for kind, executors in EXECUTORS.items():
             samples.bandwidth.append(memory.sample())
             field: list[OfflineContestant] = []
             try:
                 for system in systems:
-                    for executor in EXECUTORS[system]:
+                    for executor in executors[system]:
                         one = OfflineContestant(kind, system, executor, path, n_frames)
                         field.append(one)
                         samples.start_up[one.name] = one.start_up()
