@@ -44,6 +44,7 @@ from ._errors import (
     WorkerLostWarning,
 )
 from ._executor import Crew, Executor, make_executor
+from ._executors.dask import DaskExecutor
 from ._export import to_xarray
 from ._export_axes import Axes, Axis
 from ._export_dataset import export_dataset
@@ -80,6 +81,7 @@ __all__ = [
     "CorrectionTypeError",
     "CoverageError",
     "Crew",
+    "DaskExecutor",
     "Device",
     "DeviceClass",
     "Dummy2DPlot",
