@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import cloudpickle
 import numpy as np
 import pytest
 import scipy.sparse
@@ -85,6 +87,13 @@ def test_hasattr_and_star_import_work() -> None:
 
     assert not hasattr(libertem.udf, "NoSuchThing")
     assert names["Shape"] is udf_core.Shape
+
+
+@pytest.mark.usefixtures("aliases")
+def test_a_module_travels_by_name() -> None:
+    import libertem.common.math
+
+    assert pickle.loads(cloudpickle.dumps(libertem.common.math)) is libertem.common.math
 
 
 def test_after_uninstalling_nothing_is_left(aliases: None) -> None:

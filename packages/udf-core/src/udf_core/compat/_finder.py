@@ -55,6 +55,10 @@ class AliasModule(ModuleType):
             return value
         raise AttributeError(_missing(self.__name__, name))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A class in a program may refer to the module; a worker imports it.
+        return importlib.import_module, (self.__name__,)
+
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *self._alias_targets})
 
