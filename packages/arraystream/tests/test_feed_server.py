@@ -449,7 +449,7 @@ def test_whatever_is_sent_arrives_in_whatever_pieces(sent, dtype, shape, random,
     assert [loan_of(chunk) for chunk in chunks] == sent
     if not by_reference:
         for message, (payload, offsets) in zip(chunks, contents, strict=True):
-            chunk = feed_chunk_of(message)
+            chunk = feed_chunk_of(message, print)
             assert np.array_equal(chunk.payload, payload)
             assert np.array_equal(chunk.offsets, offsets)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgpack
 
-from ._chunk import FeedChunk, FeedEnd, FeedVerdict, ItemDescriptor
+from ._chunk import FeedChunk, FeedEnd, FeedVerdict, ItemDescriptor, Lease
 from ._errors import ConnectionClosed, StreamError
 from ._feed import Feed, Member, Ticket
 from ._group_wire import REFERENCE, begin_of, chunk_of, describe_of, range_of
@@ -225,10 +227,15 @@ class FeedServer:
             member, by_reference = admitted[0]
             with self._lock:
                 self._sessions[member.number] = session
+            passing_on = _MemberSession(session, self._feed, member, by_reference, self._closed)
             try:
-                _MemberSession(session, self._feed, member, by_reference, self._closed).run()
+                passing_on.run()
             except StreamError as error:
                 _forget_frames(error)
+            finally:
+                # In this order: what is released before the member has left would not be lent again.
+                member.close()
+                passing_on.release_all()
         except StreamError:
             pass
         finally:
@@ -301,7 +308,7 @@ class _MemberSession:
         self._descriptor = feed.descriptor
         self._by_reference = by_reference
         self._closed = closed
-        self._feed = feed
+        self._leases: deque[tuple[int, Lease]] = deque()
 
     def run(self) -> None:
         """Serve until the feed is closed or the other side is gone; that is a `StreamError`."""
@@ -310,6 +317,7 @@ class _MemberSession:
         self._session.send(describe_of(self._descriptor, by_reference=self._by_reference))
         try:
             while not self._closed.is_set():
+                self._release_settled()
                 if self._session.wait_for_room(_LOOK_S):
                     self._pass_on()
         except ConnectionClosed:
@@ -341,10 +349,19 @@ class _MemberSession:
             self._session.send(Mark("drained"))
 
     def _send(self, chunk: FeedChunk, message: Chunk) -> None:
-        try:
-            self._session.send(message, replayed=chunk.attempt > 0)
-        finally:
-            chunk.lease.release()
+        # Nobody acknowledges what was not sent: that lease ends with the session.
+        self._leases.append((sys.maxsize, chunk.lease))
+        seq = self._session.send(message, replayed=chunk.attempt > 0)
+        self._leases[-1] = seq, chunk.lease
+
+    def _release_settled(self) -> None:
+        while self._leases and self._leases[0][0] <= self._session.acknowledged:
+            self._leases.popleft()[1].release()
+
+    def release_all(self) -> None:
+        """Release what the member still had; it must have left."""
+        while self._leases:
+            self._leases.popleft()[1].release()
 
     def _tell(self, message: Message) -> None:
         with contextlib.suppress(StreamError):

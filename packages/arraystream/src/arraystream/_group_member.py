@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections import deque
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgpack
@@ -19,7 +20,7 @@ from ._producer_session import ProducerSession
 from ._protocol.decoder import Arrival, StreamDecoder
 from ._protocol.encoder import StreamEncoder
 from ._protocol.limits import Limits, wire_error
-from ._protocol.messages import Begin, Bye, Chunk, Describe, End, Error, Mark, Message, Welcome
+from ._protocol.messages import Ack, Begin, Bye, Chunk, Describe, End, Error, Mark, Message, Welcome
 from ._protocol.session import CreditWindow, hello
 from ._range_reader import RangeReader, read_loan
 from ._transports.link import Link, StreamTransport
@@ -114,6 +115,7 @@ class GroupMember:
         self._silent_s = 0.0
         self._heartbeat_s = timeout
         self._arrivals: deque[Arrival] = deque()
+        self._held: dict[int, bool] = {}
         limits = Limits().narrowed({"payload_bytes": window_bytes})
         self._window = CreditWindow(window_bytes, max(1, prefetch) + ProducerSession.SEQ_RESERVE)
         self._decoder = StreamDecoder("producer", delivery="group", limits=limits)
@@ -163,7 +165,7 @@ class GroupMember:
         self._window.consumed(arrival.payload_bytes if isinstance(message, Chunk) else 0, arrival.seq)
         match message:
             case Chunk():
-                return self._read(message)
+                return self._read(message, arrival.seq)
             case Mark(kind="drained"):
                 return FeedEnd()
             case Error():
@@ -173,15 +175,30 @@ class GroupMember:
             case _:
                 return None
 
-    def _read(self, message: Chunk) -> FeedChunk:
+    def _read(self, message: Chunk, seq: int) -> FeedChunk:
         if self._reader is None:
-            return feed_chunk_of(message)
+            chunk = feed_chunk_of(message, partial(self._release, seq))
+            self._held[seq] = False
+            return chunk
         loan = loan_of(message)
         try:
             return read_loan(self._reader, loan)
         except (OSError, StreamError) as error:
             error.add_note(f"while reading items {loan.first} to {loan.first + loan.n - 1} {_here()}")
             raise
+
+    def _release(self, seq: int) -> None:
+        """Tell the owner up to where its memory need not be kept for others any more."""
+        if seq not in self._held:
+            return
+        self._held[seq] = True
+        done = -1
+        while self._held and self._held[first := next(iter(self._held))]:
+            done = first
+            del self._held[first]
+        if done >= 0 and not self._closed:
+            with contextlib.suppress(StreamError):
+                self._say(Ack(done))
 
     def _be_greeted(self, deadline: float) -> tuple[int, ItemDescriptor]:
         begin: Begin | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def loan_of(message: Chunk) -> Loan:
     return Loan(message.lease, message.at, message.n, message.attempt)
 
 
-def feed_chunk_of(message: Chunk) -> FeedChunk:
+def feed_chunk_of(message: Chunk, release: Callable[[], None]) -> FeedChunk:
     """Return a received chunk; its memory goes with the last array that looks at it."""
     loan = loan_of(message)
     values, offsets = message.buffers["values"], message.buffers.get("offsets")
@@ -97,8 +97,4 @@ def feed_chunk_of(message: Chunk) -> FeedChunk:
             ErrorCode.SIZE_MISMATCH,
             f"An item of the chunk from {loan.first} on starts at byte {offsets.max()} of {payload.nbytes}.",
         )
-    return FeedChunk(loan.first, loan.n, payload, offsets, Lease(loan.token, _nothing), loan.attempt)
-
-
-def _nothing() -> None:
-    """Release received memory: nothing is to be done."""
+    return FeedChunk(loan.first, loan.n, payload, offsets, Lease(loan.token, release), loan.attempt)

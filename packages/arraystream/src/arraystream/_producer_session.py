@@ -17,7 +17,18 @@ from ._protocol.buffers import payload_size
 from ._protocol.decoder import StreamDecoder
 from ._protocol.encoder import StreamEncoder
 from ._protocol.limits import HELLO_TIMEOUT_S, ErrorCode, Limits, wire_error
-from ._protocol.messages import SYNC_SIGNATURE, Bye, Chunk, Credit, Error, Heartbeat, Hello, Message, Sync
+from ._protocol.messages import (
+    SYNC_SIGNATURE,
+    Ack,
+    Bye,
+    Chunk,
+    Credit,
+    Error,
+    Heartbeat,
+    Hello,
+    Message,
+    Sync,
+)
 from ._protocol.session import welcome
 from ._protocol.stream_state import Delivery
 from ._transports.link import Link
@@ -49,6 +60,8 @@ class ProducerSession:
         Looks at the greeting, too, before it is answered; refuses by raising `StreamError`.
     """
 
+    # acknowledged: number up to which the consumer is done with all messages, -1 for none.
+
     SEQ_RESERVE = 16
     """Sequence numbers kept for heartbeats: a chunk goes only if that many more are covered by credit."""
 
@@ -70,6 +83,7 @@ class ProducerSession:
         self._changed = threading.Condition()
         self._sending = threading.RLock()
         self._credit = Credit(0, 0)
+        self.acknowledged = -1
         self._payload_sent = 0
         self._n_bytes = 0
         self._next_sync = 0
@@ -98,8 +112,8 @@ class ProducerSession:
         """Encodes what is sent; its books know the open sections."""
         return self._encoder
 
-    def send(self, message: Message, *, replayed: bool = False) -> None:
-        """Send a message; a chunk waits for credit.
+    def send(self, message: Message, *, replayed: bool = False) -> int:
+        """Send a message and return its sequence number; a chunk waits for credit.
 
         Raises
         ------
@@ -116,6 +130,7 @@ class ProducerSession:
                 self._next_sync = self._n_bytes + SYNC_EVERY_BYTES
                 self._transmit(Sync(self._n_bytes, self._encoder.next_seq, SYNC_SIGNATURE))
             self._transmit(message, replayed=replayed)
+            return self._encoder.next_seq - 1
 
     @property
     def is_open(self) -> bool:
@@ -241,6 +256,8 @@ class ProducerSession:
             if isinstance(message, Credit):
                 seq = max(message.seq, self._credit.seq)
                 self._credit = Credit(seq, max(message.n_bytes, self._credit.n_bytes))
+            elif isinstance(message, Ack):
+                self.acknowledged = max(self.acknowledged, message.seq)
             elif isinstance(message, Error):
                 raise wire_error(message.code, f"The consumer reports: {message.text}", seq=message.seq)
             elif isinstance(message, Bye) and not self._saying_bye:
