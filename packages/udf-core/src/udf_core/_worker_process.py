@@ -40,6 +40,7 @@ class WorkerProcess:
         self.listener: Listener | None = None
         self.gone = threading.Event()
         self._expected_to_end = False
+        self._killed = False
         self.stack_pad = StackPad()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -63,8 +64,14 @@ class WorkerProcess:
         """Process id."""
         return self._process.pid
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be given work: not dead, nor killed and about to be."""
+        return not (self._killed or self.gone.is_set())
+
     def kill(self) -> None:
         """End the process at once; the listener is told."""
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 

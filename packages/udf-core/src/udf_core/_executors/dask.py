@@ -119,6 +119,11 @@ class DaskExecutor(Executor):
         """Process ids of the living workers of a cluster of our own."""
         return [] if self._cluster is None else self._cluster.pids
 
+    @property
+    def device_classes(self) -> frozenset[str]:
+        """The CPU, also while the cluster has no workers yet: `hire` says so then."""
+        return frozenset({"cpu"})
+
     def hire(self, job: Job, feed: Feed, post: Post) -> Crew:
         """Send a task to each thread of each Dask worker."""
         if self._closed:

@@ -89,7 +89,7 @@ class ProcessesExecutor(Executor):
             return chosen
 
     def _forget_dead(self) -> None:
-        self._processes[:] = [process for process in self._processes if not process.gone.is_set()]
+        self._processes[:] = [process for process in self._processes if process.is_usable]
 
 
 def _quit_all(processes: list[WorkerProcess]) -> None:
