@@ -19,9 +19,9 @@ from arraystream import Feed, Ticket
 
 from ._channel import Channel, ChannelClosed
 from ._commit import Commit, Failure, Gone, Job
+from ._error_parcel import unpack_error
 from ._executor import DISMISS_S, Crew, Post
 from ._feed_pass import FeedPass
-from ._worker_main import unpack_error
 from ._worker_process import Listener
 
 _log = logging.getLogger("udf_core")

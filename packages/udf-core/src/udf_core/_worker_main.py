@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pickle
 import select
 import socket
 import sys
 import threading
-import traceback
-from typing import Any
 
 import cloudpickle
 
@@ -24,7 +21,8 @@ from arraystream import Member, StreamError, Ticket, redeem_ticket
 from ._channel import Channel, ChannelClosed
 from ._commit import Commit, Ended, Event, Job
 from ._devices import Device
-from ._errors import UDFException, WorkerHung
+from ._error_parcel import pack_error
+from ._errors import WorkerHung
 from ._feed_pass import FeedPass
 from ._hang import HangWatch
 from ._stuck_process import StackPad
@@ -148,34 +146,6 @@ class WorkerMain:
             elif kind in ("leave", "quit"):
                 self._leave = True
                 self._quit = kind == "quit"
-
-
-def pack_error(error: BaseException) -> tuple[bytes, list[str], str]:
-    """Make an error ready to travel: pickled if that works, its notes, and its traceback as text."""
-    text = "".join(traceback.format_exception(error))
-    notes = list(getattr(error, "__notes__", ()))
-    if not isinstance(error, Exception):
-        error = UDFException(f"{type(error).__name__} in a UDF: {error}")
-    try:
-        packed = cloudpickle.dumps(error)
-        pickle.loads(packed)
-    except Exception:
-        packed = cloudpickle.dumps(UDFException(f"{type(error).__name__}: {error}"))
-    return packed, notes, text
-
-
-def unpack_error(packed: tuple[bytes, list[str], str]) -> tuple[Exception, str]:
-    """Return the error and the text of its traceback."""
-    data, notes, text = packed
-    try:
-        error: Any = pickle.loads(data)
-    except Exception as unpickling:
-        error = UDFException(f"a worker raised an error that can't be unpickled here: {unpickling}")
-    have = getattr(error, "__notes__", [])
-    for note in notes:
-        if note not in have:
-            error.add_note(note)
-    return error, text
 
 
 def end_with_main(fd: int) -> None:
