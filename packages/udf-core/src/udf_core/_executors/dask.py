@@ -110,11 +110,6 @@ class DaskExecutor(Executor):
         return self._n_own if self._cluster is not None else sum(self._client.nthreads().values())
 
     @property
-    def device_classes(self) -> frozenset[str]:
-        """What its workers compute on, also while there are none."""
-        return frozenset({"cpu"})
-
-    @property
     def client(self) -> Any:
         """The `distributed.Client`."""
         return self._client
