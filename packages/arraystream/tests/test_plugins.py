@@ -83,7 +83,7 @@ def test_what_is_installed_later_is_found(site):
     [
         ("arraystream.sources", "dectris", "detector-dectris"),
         ("arraystream.sources", "asi", "detector-asi"),
-        ("udf_core.udfs", "ssb", "udf-4dstem"),
+        ("udf_core.udfs", "com", "udf-4dstem"),
     ],
 )
 def test_an_unknown_name_says_what_is_there_and_what_to_install(group, name, package, monkeypatch):
