@@ -280,10 +280,6 @@ def test_unknown_udf_lists_those_that_exist(run: Run) -> None:
     assert "com" in line
 
 
-def test_known_udf_that_is_not_installed_says_how_to_get_it(run: Run) -> None:
-    assert "pip install udf-4dstem" in one_line(run("run", "merlin://127.0.0.1", "--udf", "ssb"))
-
-
 def test_wrong_parameter_lists_the_right_ones(run: Run) -> None:
     line = one_line(run("run", "merlin://127.0.0.1", "--udf", "ring:colour=3"))
 

@@ -10,19 +10,17 @@ from typing import Any
 import numpy as np
 
 from ._errors import SourceError
-from ._plugins import load_plugin
+from ._plugins import VENDOR_FILES, load_plugin
 from ._sources import ArraySource
 
 _NPY = b"\x93NUMPY"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MERLIN = b"MQ1,"
-_HDR = b"HDR,"
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup", ".zmetadata")
 _HDF5_PLACES = (0, 512, 1024, 2048, 4096, 8192)
 
 LOOKED_FOR = (
-    "NumPy arrays, dask arrays and Zarr arrays in memory; files that begin like .npy, HDF5 or Merlin .mib "
-    "(also by their .hdr); folders and .zip files with a Zarr hierarchy; URLs of Zarr stores"
+    "NumPy arrays, dask arrays and Zarr arrays in memory; files that begin like .npy, HDF5 or .mib (also "
+    "by their .hdr); folders and .zip files with a Zarr hierarchy; URLs of Zarr stores"
 )
 
 
@@ -77,10 +75,9 @@ def _by_content(path: Path) -> tuple[str, Any]:
         start = file.read(8)
         if start.startswith(_NPY):
             return "npy", path
-        if start.startswith(_MERLIN):
-            return "mib", path
-        if start.startswith(_HDR):
-            return "mib", path
+        for magic, name in VENDOR_FILES.items():
+            if start.startswith(magic):
+                return name, path
         for place in _HDF5_PLACES:
             file.seek(place)
             if file.read(8) == _HDF5:

@@ -1,6 +1,6 @@
 """Which data set of an HDF5 file holds the items: what the file says itself, else the largest one.
 
-Looked at in this order: a series ``data_000001``, ``data_000002``, … of one group (DECTRIS master files);
+Looked at in this order: a series ``data_000001``, ``data_000002``, … of one group (master files);
 the NeXus chain ``@default`` … ``@signal``; EMD groups (``emd_group_type``); the largest numeric data set with
 at least three axes.  Group ``links`` may leave the file; loops and very many objects are no trouble.
 """
@@ -56,7 +56,7 @@ def find_parts(file: Any, wanted: str | None) -> list[Any]:
     if chosen is None:
         raise SourceError(
             f"{file.filename} has no numeric data set with at least {_LEAST_AXES} axes "
-            f"(looked for DECTRIS series, NeXus @signal, EMD groups); it has {_listing(file)}. "
+            f"(looked for a series data_000001, NeXus @signal, EMD groups); it has {_listing(file)}. "
             "Name one with dataset=."
         )
     return [chosen]

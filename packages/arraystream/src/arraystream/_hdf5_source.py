@@ -36,7 +36,7 @@ MOST_ITEM_BYTES = 1 << 32
 def open_hdf5(path: str | os.PathLike[str], dataset: str | None = None, *, sig_dims: int = 2) -> ArraySource:
     """Open a data set of an HDF5 file; its last `sig_dims` axes make an item, the others the index space.
 
-    A series ``data_000001``, ``data_000002``, … (DECTRIS master files) is one source.  Chunks that were never
+    A series ``data_000001``, ``data_000002``, … (master files) is one source.  Chunks that were never
     written are read as the data set's fill value.
 
     Parameters

@@ -45,6 +45,9 @@ _KNOWN: dict[str, dict[str, str]] = {
     "livestem.views": {},
 }
 
+VENDOR_FILES = {b"MQ1,": "mib", b"HDR,": "mib"}
+"""How files of vendors begin, and the source in `arraystream.sources` that opens them."""
+
 
 # Looking through all installed distributions takes tens of milliseconds.
 _remembered: dict[str, dict[str, list[EntryPoint]]] = {}
