@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,10 @@ def test_worker_killed_in_the_middle_of_a_scan_changes_nothing(
             if part.damage.data.any():
                 break
         os.kill(context.executor.pids[n_before % 2], signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE_S
+        while not context.last_run.events:  # a scan that is over first has lost nobody
+            assert time.monotonic() < deadline, "nobody noticed that the worker died"
+            time.sleep(0.01)
         faults.stall_at = None
         faults.resume()
         with pytest.warns(WorkerLostWarning, match="killed by SIGKILL"):

@@ -142,7 +142,7 @@ def test_whatever_comes_in_whatever_order(scanned, inline: Context, case: Any) -
             feed.push(first, count)
             model.add(first, count)
     feed.end(gaps=gaps)
-    run = Run(dataset, [SumsUDF()], inline.executor, roi=roi, settings={"commit_s": 0.0})
+    run = Run(dataset, [SumsUDF()], inline.executor, roi=roi, settings={"commit_s": 0.0}, pass_patience_s=0.0)
     for _ in run.partial_results():
         assert len(run._merger.passes_in_memory) <= 3
     model.check(run.results)
@@ -200,7 +200,8 @@ def test_lost_frame_holds_up_the_sums_for_two_passes_at_most(scanned, inline: Co
     data = frames(5 * N)
     feed, dataset = scanned(data, ENDLESS)
     model = Model(dataset.scan, data)
-    results = inline.run_udf_iter(dataset, SumsUDF())
+    run = Run(dataset, [SumsUDF()], inline.executor, pass_patience_s=0.0)
+    results = run.partial_results()
     shown = []
     for number in range(5):
         feed.push(number * N + 1, N - 1)  # the first frame of each pass is lost
@@ -211,7 +212,24 @@ def test_lost_frame_holds_up_the_sums_for_two_passes_at_most(scanned, inline: Co
     assert shown == [0, 1, 0, 1, 2]
     assert not partial.covered.data[0, 0]
     results.close()
-    assert inline.last_run.results.scan_pass == 4
+    assert run.results.scan_pass == 4
+
+
+def test_pass_that_a_worker_still_holds_is_waited_for(scanned, inline: Context) -> None:
+    data = frames(4 * N)
+    feed, dataset = scanned(data, ENDLESS)
+    model = Model(dataset.scan, data)
+    results = inline.run_udf_iter(dataset, SumsUDF())
+    shown = []
+    late = (N, 1)  # the first frame of pass 1 comes last of all
+    for first, n in [(0, N), (N + 1, N - 1), (2 * N, N), (3 * N, N), late]:
+        feed.push(first, n)
+        model.add(first, n)
+        partial = next(results)
+        model.check(partial)
+        shown.append(partial.shown_pass)
+    assert shown == [0, 0, 2, 3, 3]
+    results.close()
 
 
 def test_late_part_of_a_forgotten_pass_shows_only_where_nothing_newer_is(scanned, inline: Context) -> None:

@@ -8,6 +8,7 @@ kind ``"sig"`` and ``"single"`` those of one pass.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,11 @@ from ._commit import PartialResult
 from ._merge import Buffers, Merger, UDFResults
 from ._udf import UDF
 
+PATIENCE_S = 2.0
+"""Longer than workers hold what they have finished, see `Job.commit_s`."""
+
 _NO_PASS = -1
+_MOST_PASSES = 64
 
 
 class RollingResults(UDFResults):
@@ -75,8 +80,9 @@ class RollingResults(UDFResults):
 class RollingMerger:
     """Adds up partial results of an endless scan; used like a `Merger`.
 
-    Memory is that of four passes at most, however long the scan runs: the shown results, the newest pass that
-    is over, the one in progress, and one between them.
+    A pass is over when it is complete.  One that lost frames never is: it counts as over when nothing came
+    for it for a while and the next but one has begun.  Memory is bounded however long the scan runs: passes
+    older than the newest that is over are dropped, and so are the oldest ones if too many are in flight.
 
     Parameters
     ----------
@@ -86,6 +92,8 @@ class RollingMerger:
         The user's objects; they get the results that are shown.
     n_expected
         Tells for a pass how many (compressed) positions will get a value if no frame is lost.
+    patience_s
+        How long workers may hold frames of a pass while later ones go on.
     """
 
     def __init__(
@@ -93,6 +101,7 @@ class RollingMerger:
         make_merger: Callable[[Sequence[UDF]], Merger],
         udfs: Sequence[UDF],
         n_expected: Callable[[int], int],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._make_merger = make_merger
         self._udfs = tuple(udfs)
@@ -104,6 +113,8 @@ class RollingMerger:
         self._newest = np.full(len(self._shown.damage), _NO_PASS, np.int64)
         self._passes: dict[int, Merger] = {}
         self._n_merged: dict[int, int] = {}
+        self._heard_of: dict[int, float] = {}
+        self._patience_s = patience_s
         self._over = _NO_PASS
 
     @property
@@ -146,6 +157,7 @@ class RollingMerger:
                 self._n_merged[number] = 0
             merger.merge(partial)
             self._n_merged[number] += len(partial.positions)
+            self._heard_of[number] = time.monotonic()
             self._show(merger, number, partial.positions)
             self._look_back()
 
@@ -177,14 +189,17 @@ class RollingMerger:
 
     def _look_back(self) -> None:
         """Find the newest pass that is over; forget the older ones."""
-        latest = self.scan_pass
+        latest, silent_since = self.scan_pass, time.monotonic() - self._patience_s
+        crowded = sorted(self._passes)[:-_MOST_PASSES]
         for number in sorted(self._passes, reverse=True):
-            # Lost frames never come: with the next but one begun, a pass is as good as it will get.
+            if number <= self._over:
+                break
             complete = self._n_merged[number] >= self._expected[min(number, 1)]
-            if number > self._over and (complete or number <= latest - 2):
+            given_up = number <= latest - 2 and self._heard_of[number] <= silent_since
+            if complete or given_up or number in crowded:
                 self._over = number
         for number in [n for n in self._passes if n < self._over]:
-            del self._passes[number], self._n_merged[number]
+            del self._passes[number], self._n_merged[number], self._heard_of[number]
 
     def _make_results(self) -> tuple[Buffers, BufferWrapper, BufferWrapper, tuple[int, int]]:
         with self.lock:

@@ -40,7 +40,7 @@ from ._errors import (
 from ._executor import Crew, Executor
 from ._hang import HangWatch
 from ._merge import Merger, UDFResults
-from ._passes import RollingMerger
+from ._passes import PATIENCE_S, RollingMerger
 from ._plan import make_plans, supported_backends
 from ._progress import NoReporter, ProgressReporter, ProgressState, reporter_for
 from ._provenance import RunRecord
@@ -90,6 +90,8 @@ class Run:
         Budget of a tile.
     settings
         Fields of the workers' `Job` that differ from their defaults, e.g. ``commit_s``.
+    pass_patience_s
+        How long frames of a pass of an endless scan may be missing before they count as lost.
 
     Attributes
     ----------
@@ -119,6 +121,7 @@ class Run:
         progress: bool | ProgressReporter | None = False,
         tile_bytes: int = TILE_BYTES,
         settings: dict[str, Any] | None = None,
+        pass_patience_s: float = PATIENCE_S,
     ) -> None:
         if not udfs:
             raise ValueError("the list of UDFs is empty; give at least one")
@@ -143,6 +146,7 @@ class Run:
         self._roi = roi
         self._tile_bytes = tile_bytes
         self._settings = settings or {}
+        self._pass_patience_s = pass_patience_s
         self._reporter = reporter_for(progress)
         self._silent = isinstance(self._reporter, NoReporter)
         self._number = next(_numbers)
@@ -244,7 +248,7 @@ class Run:
 
         merger: Merger | RollingMerger
         if scan.endless:
-            merger = RollingMerger(make_merger, self._udfs, scan_map.n_expected)
+            merger = RollingMerger(make_merger, self._udfs, scan_map.n_expected, self._pass_patience_s)
         else:
             merger = make_merger(self._udfs)
         self._merger = merger
