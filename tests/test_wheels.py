@@ -23,7 +23,12 @@ DISTRIBUTIONS = {
     "livestem": "livestem[merlin]",
 }
 # Tests of optional features need what those need.
-EXTRAS = {"arraystream": "all", "udf-core": "test"}
+EXTRAS = {
+    "arraystream": ["arraystream-protocol[test]"],
+    "udf-core": ["udf-core[test]"],
+    "udf-4dstem": ["udf-core[test]"],
+    "livestem": ["udf-core[test]"],
+}
 TEST_TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 
 pytestmark = pytest.mark.timeout(1200)
@@ -79,7 +84,7 @@ def test_wheel_installs_alone_and_passes_its_own_tests(
     assert "arraystream" not in names, "the stranger of that name was pulled in"
     run([python, "-c", f"import {package.replace('-', '_')}"], tmp_path)
 
-    extras = [f"{DISTRIBUTIONS[package]}[{EXTRAS[package]}]"] if package in EXTRAS else []
+    extras = EXTRAS.get(package, [])
     run([*install, "--find-links", str(wheelhouse), *extras, *TEST_TOOLS], tmp_path)
     # Tests read READMEs, guides and the specification, never the sources.
     repository = tmp_path / "repository"

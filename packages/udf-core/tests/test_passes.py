@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -16,7 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arraystream import ConnectionFailed, FeedGap
-from udf_core import UDF, Context, RollingResults, Run, Scan, UDFRunCancelled, WorkerLostWarning
+from udf_core import (
+    UDF,
+    Context,
+    RollingResults,
+    Run,
+    Scan,
+    UDFException,
+    UDFRunCancelled,
+    WorkerHungWarning,
+    WorkerLostWarning,
+)
 from udf_core._executors.processes import ProcessesExecutor
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -355,3 +366,34 @@ def test_roi_of_one_pass_or_of_all(context: Context, whole: bool) -> None:
     roi = np.broadcast_to(roi, (3, *SHAPE))
     assert np.array_equal(result["nav"].valid_mask, roi)
     assert np.array_equal(result["sig"].data, data[roi.ravel()].sum(axis=0))
+
+
+class AllAtOnceUDF(UDF):
+    def get_result_buffers(self):
+        return {"sig": self.buffer("sig", dtype="i8")}
+
+    def process_frame(self, frame):
+        self.results.sig += frame.astype("i8")
+
+    def merge_all(self, ordered_results):
+        return {"sig": sum(part.sig for part in ordered_results.values())}
+
+
+def test_udf_that_merges_all_at_once_is_refused(scanned, inline: Context) -> None:
+    _, dataset = scanned(frames(N), ENDLESS)
+    with pytest.raises(UDFException, match="an endless scan is never all there; implement"):
+        inline.run_udf(dataset, AllAtOnceUDF())
+
+
+def test_merge_that_hangs_is_reported(scanned, threads: Context) -> None:
+    class SlowUDF(SumsUDF):
+        def merge(self, dest, src):
+            time.sleep(0.5)
+            super().merge(dest=dest, src=src)
+
+    feed, dataset = scanned(frames(N), ENDLESS)
+    feed.push(0, N)
+    feed.end()
+    run = Run(dataset, [SlowUDF()], threads.executor, settings={"hang_s": 0.1})
+    with pytest.warns(WorkerHungWarning, match="main side"):
+        list(run.partial_results())

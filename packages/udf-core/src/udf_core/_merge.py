@@ -193,9 +193,13 @@ class Merger:
                     raise
             self.damage[where] = True
 
+    def at_work(self) -> list[Merger]:
+        """Return itself; thread-safe."""
+        return [self]
+
     def whereabouts(self) -> tuple[int, ...]:
         """Return a number that changes with each partition; thread-safe."""
-        return (self._n_merged,)
+        return (id(self), self._n_merged)
 
     def describe(self) -> str:
         """Return what is being merged, in words; thread-safe."""

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from ._buffer import BufferWrapper
 from ._commit import PartialResult
+from ._errors import UDFException
 from ._merge import Buffers, Merger, UDFResults
+from ._merge_all import merges_all_at_once
 from ._udf import UDF
 
 PATIENCE_S = 2.0
@@ -106,6 +108,12 @@ class RollingMerger:
         self._make_merger = make_merger
         self._udfs = tuple(udfs)
         self._shown = make_merger(self._udfs)
+        for udf in self._udfs:
+            if merges_all_at_once(type(udf), udf.results._buffers):
+                raise UDFException(
+                    f"{type(udf).__name__} has merge_all() but no merge(), and an endless scan is never all "
+                    f"there; implement merge(dest, src), or scan with repeats"
+                )
         self.lock = self._shown.lock
         self._n_expected = n_expected
         # The first passes may lack positions (sync offset), later ones are all alike.
@@ -123,6 +131,11 @@ class RollingMerger:
         with self.lock:
             current = self._passes.get(self.scan_pass)
             return np.zeros(len(self._newest), bool) if current is None else current.damage
+
+    def at_work(self) -> list[Merger]:
+        """Return the accumulators that are being merged into; one at most."""
+        mergers = [self._shown, *list(self._passes.values())]
+        return [merger for merger in mergers if merger.thread is not None][:1]
 
     @property
     def scan_pass(self) -> int:

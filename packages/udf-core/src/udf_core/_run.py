@@ -274,8 +274,7 @@ class Run:
         )
         self._reporter.start(self._progress())
         self._crew = crew = self._executor.hire(job, feed, self._post)
-        if isinstance(merger, Merger):
-            self._watch = HangWatch(lambda: [merger], self._post, job.hang_s, job.hang_limit_s)
+        self._watch = HangWatch(merger.at_work, self._post, job.hang_s, job.hang_limit_s)
         work = _Work(feed, merger, crew)
         if crew.concurrent:
             self._pump = threading.Thread(
