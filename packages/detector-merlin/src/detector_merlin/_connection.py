@@ -65,6 +65,7 @@ class MerlinConnection(Connection):
         self._machine.to(_S.CONNECTING)
         self._changed = threading.Condition()
         self._acquisitions: dict[int, MerlinAcquisition] = {}
+        self._given_up_to = 0
         self._controller: Controller | None = None
         self._finalizer = weakref.finalize(self, receiver.close)
         arguments = (receiver, weakref.ref(self))
@@ -213,6 +214,8 @@ class MerlinConnection(Connection):
 
     def give_up_waiting(self) -> None:
         """Give up all acquisitions that nobody has got a feed of: a new one is about to be armed."""
+        # Also those whose header has been received, though word of it is still on its way to here.
+        self._given_up_to = self._receiver.counters()["n_acquisitions"]
         self._give_up(lambda acquisition: not acquisition.has_feed)
 
     def statistics(self) -> ConnectionStatistics:
@@ -294,6 +297,9 @@ class MerlinConnection(Connection):
         with self._changed:
             if name == "armed":
                 self._acquisitions[number] = MerlinAcquisition(pending_from(number, details))
+                if number <= self._given_up_to:
+                    self._acquisitions[number].is_gone = True
+                    self._receiver.abandon(number)
             acquisition = self._acquisitions.get(number)
             if name == "first_frame" and acquisition is not None:
                 acquisition.descriptor = descriptor_from(acquisition.pending, details)
