@@ -246,16 +246,6 @@ def test_files_that_differ_or_are_not_there_are_no_acquisition(series, frames):
         open_mib(series / "lonely.hdr")
 
 
-def test_the_shape_in_the_header_reaches_the_data_set(series, frames):
-    from udf_core import Context, NoOpUDF
-
-    with Context.make_with("inline") as context:
-        dataset = context.load("mib", series / "fly.hdr")
-        assert dataset.shape.to_tuple() == (3, 4, 5, 9)
-        context.run_udf(dataset, NoOpUDF())
-        assert context.load("auto", series / "fly.hdr", nav_shape=(6, 2)).shape.nav.to_tuple() == (6, 2)
-
-
 @pytest.mark.parametrize("content", [b"", b"no Merlin file at all", b"MQ1,000001"])
 def test_what_is_no_merlin_file_is_an_error_with_its_name(tmp_path, content):
     path = tmp_path / "wrong.mib"
