@@ -62,7 +62,8 @@ class FeedConformance:
         seen = np.zeros(self.n_items, int)
         waiting = {member.number for member in members}
         while waiting:
-            for member in members:
+            # A member is told of the end once; the other may still have chunks then.
+            for member in [member for member in members if member.number in waiting]:
                 got = self._recv(member)
                 if isinstance(got, FeedEnd):
                     waiting.discard(member.number)
