@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RUST_PACKAGES = ("shmring", "detector-merlin")
+RUST_PACKAGES = ("shmring", "detector-merlin", "detector-dectris")
 
 
 def main() -> int:
