@@ -21,6 +21,8 @@ from ._udf import UDF
 
 _LONGEST_TICK_S = 1.0
 _SHORTEST_TICK_S = 0.005
+_CLOSE_S = 1.0
+"""A report may be stuck in somebody else's code; closing does not wait for it for ever."""
 
 
 class Watched(Protocol):
@@ -87,11 +89,14 @@ class HangWatch:
         self._tick_s = max(_SHORTEST_TICK_S, min(_LONGEST_TICK_S, shortest / 4))
         if on_tick is not None:
             on_tick()
-        threading.Thread(target=self._watch, name="udf-core-hang-watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="udf-core-hang-watch", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Look no more; idempotent."""
+        """Look no more, and wait until the last look is over; idempotent."""
         self._closed.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_CLOSE_S)
 
     def _watch(self) -> None:
         while not self._closed.wait(self._tick_s):

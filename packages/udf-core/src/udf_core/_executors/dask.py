@@ -274,6 +274,7 @@ class _DaskCrew(ChannelCrew):
         self._posts: dict[int, _Post] = {}
         self._nannies: set[str] = set()
         self._nannied: set[int] = set()
+        self._lost_at: dict[str, float] = {}
         self._run_name = f"udf-core-{secrets.token_hex(8)}"
         url = f"tcp://[{host}]:0" if ":" in host else f"tcp://{host}:0"
         self._reader, self._n_items, self._sample = reader_to_travel(feed, job.descriptor.n_items)
@@ -335,6 +336,8 @@ class _DaskCrew(ChannelCrew):
         assert isinstance(worker, _DaskWorker)
         if worker.member is not None:
             self._server.expel(worker.member)
+        with self._changed:
+            self._lost_at[worker.address] = time.monotonic()
         self._forget(worker.number)
 
     def _fail(self, worker: ChannelWorker, failure: Failure) -> None:
@@ -381,7 +384,13 @@ class _DaskCrew(ChannelCrew):
         for number, post in posts.items():
             if post.address not in known:
                 self._note_absence(number, post)
-        places: dict[str, int] = {address: int(worker["nthreads"]) for address, worker in known.items()}
+        # The scheduler may hear later than we do that a process is gone.
+        recent = time.monotonic() - _LOOK_LATER_S
+        places: dict[str, int] = {
+            address: int(worker["nthreads"])
+            for address, worker in known.items()
+            if self._lost_at.get(address, recent) <= recent
+        }
         for post in posts.values():
             if post.address in places:
                 places[post.address] -= 1
@@ -441,7 +450,7 @@ class _DaskCrew(ChannelCrew):
         if worker is not None:
             worker.kill()  # if it lives, it does not know yet; the thread that listens does the rest
             return
-        if not post.met:
+        if not post.met and post.address not in self._lost_at:  # else its loss has been told
             reason = "died" if self._cluster is None else self._cluster.reason_of(post.address)
             self._post(Gone(number, f"{reason} before it began, at {post.address}"))
         self._forget(number)
