@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORES = ("shmring-core", "merlin-core", "dectris-core")
+CORES = ("shmring-core", "receiver-core", "merlin-core", "dectris-core")
 
 
 def run(command: list[str], **env: str) -> None:

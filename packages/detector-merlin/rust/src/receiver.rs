@@ -4,7 +4,7 @@ use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 use merlin_core::event::{Cause, Event};
-use merlin_core::receiver::{Receiver, ReceiverConfig};
+use merlin_core::receiver::{self, Receiver, ReceiverConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use shmring_core::{Lease, Ring, RingConfig, RingError};
@@ -40,7 +40,7 @@ impl PyReceiver {
         };
         let ring = py.detach(|| Ring::create(RingConfig::new(slot_bytes, n_slots)));
         let ring = ring.map_err(|error| ring_error(py, &error))?;
-        Ok(Self(Receiver::start(config, ring)?))
+        Ok(Self(receiver::start(config, ring)?))
     }
 
     fn next_event<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<Option<EventTuple<'py>>> {
@@ -129,20 +129,13 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<EventTuple<'_>> {
         Event::Ended(ended) => {
             details.set_item("status", ended.status.name())?;
             details.set_item("n_items", ended.n_items)?;
-            details.set_item("gaps", ended.gaps)?;
+            let gaps = ended.gaps.iter().map(|gap| (gap.start, gap.stop));
+            details.set_item("gaps", gaps.collect::<Vec<_>>())?;
             details.set_item("reason", ended.reason)?;
-            details.set_item("cause", ended.cause.map(cause_name))?;
+            details.set_item("cause", ended.cause.map(Cause::name))?;
             ("ended", ended.number, details)
         }
     })
-}
-
-fn cause_name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Protocol => "protocol",
-        Cause::Stalled => "stalled",
-        Cause::Disconnected => "disconnected",
-    }
 }
 
 fn seconds(py: Python<'_>, time: f64) -> PyResult<Duration> {

@@ -13,9 +13,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::{Cause, Counters, Ended, Event, Problem, ProtocolError, Status};
+use receiver_core::{Placement, default_stall, monotonic_s};
+
+use crate::event::{Cause, Counters, Ended, Event, Gap, Problem, ProtocolError, Status};
 use crate::format::{FrameFormat, MAX_FRAME_BYTES};
-use crate::frame_ledger::{FrameLedger, Placement};
+use crate::frame_ledger::NumberLedger;
 use crate::header::{
     AcquisitionHeader, FrameHeader, HeaderError, MAX_HEADER_BYTES, MessageKind, PREFIX_BYTES, Prefix,
     stray_bytes,
@@ -23,9 +25,6 @@ use crate::header::{
 
 /// After the last frame, missing ones may still come for so long.
 const LATE_FRAMES: Duration = Duration::from_millis(200);
-/// Silence that ends an acquisition, unless set: so long, or so many shutter times if that is more.
-const STALL: Duration = Duration::from_secs(10);
-const STALL_SHUTTERS: f64 = 20.0;
 /// Bytes that tell what kind of message it is.
 const KIND_BYTES: usize = PREFIX_BYTES + 3;
 
@@ -55,14 +54,14 @@ struct Run {
     number: u64,
     header: Arc<AcquisitionHeader>,
     first: Option<FirstFrame>,
-    frames: FrameLedger,
+    frames: NumberLedger,
     is_wanted: bool,
 }
 
 impl Run {
     /// How far it got, for error messages.
     fn progress(&self) -> String {
-        let n = self.frames.next() - self.frames.n_missing();
+        let n = self.frames.frames().next() - self.frames.frames().n_missing();
         self.header
             .n_frames
             .map_or(format!("{n} frames"), |of| format!("{n} of {of} frames"))
@@ -204,7 +203,7 @@ impl Assembler {
                 self.counters.n_ignored += 1;
                 return;
             }
-            if run.frames.has_last() {
+            if run.frames.frames().has_last() {
                 self.end(Status::Complete, String::new(), None);
             } else {
                 let reason = format!(
@@ -222,7 +221,7 @@ impl Assembler {
         self.was_aborted = false;
         self.run = Some(Run {
             number,
-            frames: FrameLedger::new(header.n_frames),
+            frames: NumberLedger::new(header.n_frames),
             header: Arc::clone(&header),
             first: None,
             is_wanted: true,
@@ -278,7 +277,7 @@ impl Assembler {
             Placement::Late => counters.n_out_of_order += 1,
             Placement::InOrder => {}
         }
-        counters.n_lost = self.n_lost_before + run.frames.n_missing();
+        counters.n_lost = self.n_lost_before + run.frames.frames().n_missing();
         let (acquisition, is_wanted) = (run.number, run.is_wanted);
         *(if is_wanted {
             &mut counters.n_items
@@ -288,7 +287,7 @@ impl Assembler {
         let time = monotonic_s();
         counters.first_item_time_s.get_or_insert(time);
         counters.last_item_time_s = Some(time);
-        if run.frames.has_last() && run.frames.gaps().is_empty() {
+        if run.frames.frames().has_last() && run.frames.frames().gaps().is_empty() {
             self.end(Status::Complete, String::new(), None);
         }
         if !is_wanted {
@@ -306,12 +305,16 @@ impl Assembler {
     /// End the acquisition, if there is one.
     fn end(&mut self, status: Status, reason: String, cause: Option<Cause>) {
         let Some(run) = self.run.take() else { return };
-        self.n_lost_before += run.frames.n_missing();
+        let frames = run.frames.frames();
+        self.n_lost_before += frames.n_missing();
+        let gaps = frames.gaps().iter();
         self.events.push_back(Event::Ended(Ended {
             number: run.number,
             status,
-            n_items: run.frames.next(),
-            gaps: run.frames.gaps().to_vec(),
+            n_items: frames.next(),
+            gaps: gaps
+                .map(|&(start, stop)| Gap::new(start, stop, "lost by the detector"))
+                .collect(),
             reason,
             cause,
         }));
@@ -331,7 +334,7 @@ impl Assembler {
     /// When [`Assembler::tick`] will have something to do, if nothing arrives.
     pub fn deadline(&self) -> Option<Instant> {
         let run = self.run.as_ref()?;
-        let silence = if run.frames.has_last() {
+        let silence = if run.frames.frames().has_last() {
             LATE_FRAMES
         } else {
             run.first?.stall
@@ -345,7 +348,7 @@ impl Assembler {
             return;
         }
         let Some(run) = &self.run else { return };
-        if run.frames.has_last() {
+        if run.frames.frames().has_last() {
             self.end(Status::Complete, String::new(), None);
             return;
         }
@@ -418,7 +421,7 @@ impl Assembler {
 
     /// Frames up to the end of the present acquisition, where that is known.
     pub fn remaining(&self) -> Option<u64> {
-        self.run.as_ref()?.frames.remaining()
+        self.run.as_ref()?.frames.frames().remaining()
     }
 
     /// Whether there are events to take.
@@ -474,21 +477,10 @@ fn check_alike(header: &FrameHeader, first: &FirstFrame) -> Result<(), Problem> 
     Err(Problem::Changed { number, what: detail })
 }
 
-fn default_stall(shutter_s: Option<f64>) -> Duration {
-    let dwell = Duration::try_from_secs_f64(shutter_s.unwrap_or(0.0) * STALL_SHUTTERS);
-    dwell.unwrap_or(STALL).max(STALL)
-}
-
 /// The frame number in a header of which only the beginning may be there, for an error message.
 fn leading_number(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.split(|byte| *byte == b',').next()?;
     std::str::from_utf8(digits).ok()?.trim().parse().ok()
-}
-
-/// Seconds of the monotonic clock, the same that Python's `time.monotonic` gives.
-fn monotonic_s() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 #[cfg(test)]

@@ -1,24 +1,22 @@
 //! The receiver: a thread that reads the data socket straight into the slots of a ring.
 //!
 //! It keeps the connection: when that breaks, or the detector sends what can't be understood, the
-//! acquisition ends with its reason and the connection is made anew, until [`Receiver::close`].
+//! acquisition ends with its reason and the connection is made anew, until the owner closes.
 //! When the ring is full it waits, and the detector with it (TCP backpressure); nothing is dropped.
 //!
 //! Stacks are tagged with the number of their acquisition and hold messages as received; the
 //! offsets that travel with them point at each frame's pixels.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
+use receiver_core::{Order, Shared};
 use shmring_core::{Ring, RingError};
 
 use crate::assembler::{Assembler, Step};
-use crate::event::{Counters, Event, ProtocolError};
-use crate::socket::{DataSocket, Waker};
+use crate::event::{Event, ProtocolError};
+use crate::socket::{DataSocket, wait_for};
 use crate::stack::Filler;
 
 /// How long one attempt to connect may take.
@@ -43,144 +41,23 @@ pub struct ReceiverConfig {
     pub stall_timeout: Option<Duration>,
 }
 
-/// What the owner wants the thread to do.
-#[derive(Debug, Clone, Copy)]
-enum Order {
-    Abort,
-    Abandon(u64),
-}
+/// The owner's handle of the thread.
+pub type Receiver = receiver_core::Receiver<Event>;
 
-#[derive(Debug, Default)]
-struct State {
-    events: VecDeque<Event>,
-    orders: Vec<Order>,
-    counters: Counters,
-    last_error: String,
-    is_over: bool,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    waker: Waker,
-    is_closing: AtomicBool,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::Acquire)
-    }
-}
-
-/// The owner's handle of the thread.  Thread-safe; dropping it closes the connection.
-#[derive(Debug)]
-pub struct Receiver {
-    shared: Arc<Shared>,
-    ring: Ring,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Receiver {
-    /// Start the thread; it connects by itself, see [`Event::Connected`].
-    pub fn start(config: ReceiverConfig, ring: Ring) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            waker: Waker::new()?,
-            is_closing: AtomicBool::new(false),
-        });
-        let now = Instant::now();
+/// Start the thread; it connects by itself, see [`Event::Connected`].
+pub fn start(config: ReceiverConfig, ring: Ring) -> io::Result<Receiver> {
+    let filler = Filler::new(ring.clone());
+    let largest = Filler::largest_message(&ring);
+    Receiver::spawn("merlin-receiver", ring.clone(), move |shared| {
         let task = Task {
-            assembler: Assembler::new(Filler::largest_message(&ring), config.stall_timeout, now),
-            filler: Filler::new(ring.clone()),
-            ring: ring.clone(),
-            shared: Arc::clone(&shared),
+            assembler: Assembler::new(largest, config.stall_timeout, Instant::now()),
+            filler,
+            ring,
+            shared: Arc::clone(shared),
             config,
         };
-        let thread = thread::Builder::new()
-            .name("merlin-receiver".into())
-            .spawn(move || task.run())?;
-        Ok(Self {
-            shared,
-            ring,
-            thread: Mutex::new(Some(thread)),
-        })
-    }
-
-    /// The ring that stacks go into.
-    pub fn ring(&self) -> &Ring {
-        &self.ring
-    }
-
-    /// Wait for the next event; `None` if none came in time, or the receiver is closed.
-    pub fn next_event(&self, timeout: Duration) -> Option<Event> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.shared.state();
-        loop {
-            if let Some(event) = state.events.pop_front() {
-                return Some(event);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.is_over {
-                return None;
-            }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Whether the thread has ended: no event will come any more.
-    pub fn is_over(&self) -> bool {
-        self.shared.state().is_over
-    }
-
-    /// Counters up to now.
-    pub fn counters(&self) -> Counters {
-        self.shared.state().counters
-    }
-
-    /// Why the last attempt to connect failed, or the connection broke; empty if neither did.
-    pub fn last_error(&self) -> String {
-        self.shared.state().last_error.clone()
-    }
-
-    /// End the present acquisition here; the rest of it is received and discarded.
-    pub fn abort(&self) {
-        self.order(Order::Abort);
-    }
-
-    /// Nobody wants acquisition `number`: what is there of it is dropped, the rest discarded.
-    pub fn abandon(&self, number: u64) {
-        self.order(Order::Abandon(number));
-        self.ring.drop_tag(number);
-    }
-
-    fn order(&self, order: Order) {
-        self.shared.state().orders.push(order);
-        self.shared.waker.wake();
-    }
-
-    /// End the thread and close the ring.  Idempotent.
-    pub fn close(&self) {
-        self.shared.is_closing.store(true, Ordering::Release);
-        self.shared.waker.wake();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
-        self.ring.close();
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.close();
-    }
+        task.run()
+    })
 }
 
 /// Why a connection is over.
@@ -201,30 +78,20 @@ impl From<RingError> for Over {
 struct Task {
     config: ReceiverConfig,
     ring: Ring,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Event>>,
     assembler: Assembler,
     filler: Filler,
 }
 
 impl Task {
-    fn run(mut self) {
-        let result = self.connect_again_and_again();
-        if let Err(error) = result {
-            self.shared.state().last_error = error.to_string();
-        }
-        let mut state = self.shared.state();
-        state.is_over = true;
-        drop(state);
-        self.shared.changed.notify_all();
-    }
-
-    fn connect_again_and_again(&mut self) -> Result<(), RingError> {
+    /// Connect again and again, until the owner closes.
+    fn run(mut self) -> Result<(), RingError> {
         let mut is_another = false;
         while !self.shared.is_closing() {
             let begun = Instant::now();
             let shared = Arc::clone(&self.shared);
             let ReceiverConfig { host, port, .. } = &self.config;
-            let socket = DataSocket::connect(host, *port, CONNECT_TIMEOUT, &shared.waker, &|| {
+            let socket = DataSocket::connect(host, *port, CONNECT_TIMEOUT, shared.waker(), &|| {
                 shared.is_closing()
             });
             match socket {
@@ -236,14 +103,12 @@ impl Task {
                     self.conclude(over)?;
                 }
                 Err(error) => {
-                    shared.state().last_error = error.to_string();
-                    shared.changed.notify_all();
+                    shared.set_last_error(error.to_string());
                 }
             }
             while !shared.is_closing() && begun.elapsed() < RECONNECT_INTERVAL {
-                let _ = shared
-                    .waker
-                    .wait(RECONNECT_INTERVAL.saturating_sub(begun.elapsed()));
+                let left = RECONNECT_INTERVAL.saturating_sub(begun.elapsed());
+                let _ = wait_for(None, shared.waker(), left);
             }
         }
         Ok(())
@@ -289,7 +154,7 @@ impl Task {
             Ok(None) => {
                 let due = [due, self.assembler.deadline()].into_iter().flatten().min();
                 let timeout = due.map_or(IDLE_POLL, |due| due.saturating_duration_since(now));
-                let waited = socket.wait(&self.shared.waker, timeout.min(IDLE_POLL));
+                let waited = socket.wait(self.shared.waker(), timeout.min(IDLE_POLL));
                 waited.map_err(|error| Over::Broken(error.to_string()))?;
                 self.assembler.tick(Instant::now());
             }
@@ -304,8 +169,7 @@ impl Task {
         if self.shared.is_closing() {
             return Err(Over::Closing);
         }
-        let orders = std::mem::take(&mut self.shared.state().orders);
-        for order in orders {
+        for order in self.shared.take_orders() {
             match order {
                 Order::Abort => self.assembler.abort(),
                 Order::Abandon(number) => self.assembler.abandon(number),
@@ -370,13 +234,7 @@ impl Task {
             }
             events.push(event);
         }
-        let mut state = self.shared.state();
-        state.counters = *self.assembler.counters();
-        if !events.is_empty() {
-            state.events.extend(events);
-            drop(state);
-            self.shared.changed.notify_all();
-        }
+        self.shared.publish(events, self.assembler.counters());
         Ok(())
     }
 
@@ -390,11 +248,11 @@ impl Task {
         match over {
             Over::Closing => self.assembler.abort(),
             Over::Broken(reason) => {
-                self.shared.state().last_error.clone_from(&reason);
+                self.shared.set_last_error(&*reason);
                 self.assembler.disconnected(reason);
             }
             Over::Nonsense(error) => {
-                self.shared.state().last_error = error.to_string();
+                self.shared.set_last_error(error.to_string());
                 self.assembler.failed(&error);
             }
             Over::Ring(_) => {}

@@ -5,41 +5,22 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use receiver_core::Waker;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, connect, recv, socket_with, sockopt};
 
-/// Wakes the receiver's thread from whatever it waits for.
-#[derive(Debug)]
-pub(crate) struct Waker(OwnedFd);
-
-impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    /// Wake the thread now, or at its next wait.
-    pub(crate) fn wake(&self) {
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-
-    fn clear(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0_u8; 8][..]);
-    }
-
-    /// Wait for a wake-up.
-    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<()> {
-        wait_for(None, self, timeout)
-    }
-}
-
 /// Wait until a socket is ready in one of the ways of `flags`, a wake-up comes, or time is over.
-fn wait_for(socket: Option<(&OwnedFd, PollFlags)>, waker: &Waker, timeout: Duration) -> io::Result<()> {
+pub(crate) fn wait_for(
+    socket: Option<(&OwnedFd, PollFlags)>,
+    waker: &Waker,
+    timeout: Duration,
+) -> io::Result<()> {
     let timeout = Timespec {
         tv_sec: timeout.as_secs() as i64,
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    let waker_fd = PollFd::new(&waker.0, PollFlags::IN);
+    let waker_fd = PollFd::new(waker, PollFlags::IN);
     let mut fds = vec![waker_fd];
     if let Some((socket, flags)) = socket {
         fds.push(PollFd::new(socket, flags));

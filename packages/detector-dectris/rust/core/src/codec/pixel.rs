@@ -1,8 +1,6 @@
 //! The types of pixels, as sent and as wanted.
 
-mod sealed {
-    pub trait Sealed {}
-}
+pub use receiver_core::Cast as Pixel;
 
 /// Type of a pixel as the detector sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,32 +23,6 @@ impl Element {
         }
     }
 }
-
-/// A number that pixels can be cast to, as by `as`: what does not fit is cut off.
-pub trait Pixel: Copy + Default + Send + Sync + sealed::Sealed + 'static {
-    /// Cast.
-    fn from_u8(value: u8) -> Self;
-    /// Cast.
-    fn from_u16(value: u16) -> Self;
-    /// Cast.
-    fn from_u32(value: u32) -> Self;
-}
-
-macro_rules! pixel {
-    ($($number:ty),*) => {$(
-        impl sealed::Sealed for $number {}
-        impl Pixel for $number {
-            #[inline(always)]
-            fn from_u8(value: u8) -> Self { value as $number }
-            #[inline(always)]
-            fn from_u16(value: u16) -> Self { value as $number }
-            #[inline(always)]
-            fn from_u32(value: u32) -> Self { value as $number }
-        }
-    )*};
-}
-
-pixel!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64);
 
 /// Cast the bytes of pixels; as many as both sides have.
 pub(super) fn cast<T: Pixel>(
