@@ -217,17 +217,21 @@ class FrameSender(threading.Thread):
         if self._suspended:
             self._wait_while_suspended()
             return
-        timeout = 0.0 if self._start is not None else self._auto_at - time.monotonic()
+        ordered = self._start
+        timeout = 0.0 if ordered is not None else self._auto_at - time.monotonic()
         self._poll(None if math.isinf(timeout) else max(0.0, timeout))
         if self._n_greeted != self._n_seen:
             self._greet()
+        start = None
         with self._changed:
-            start, self._start = self._start, None
-            if start is not None:
+            # An order that came during the poll waits for the next one: whoever connected before
+            # giving it has been accepted then, and gets the header.
+            if ordered is not None and self._start is ordered:
+                start, self._start = ordered, None
                 self._begin(start[0])
         if start is not None:
             self._acquire(*start)
-        elif time.monotonic() >= self._auto_at:
+        elif self._start is None and time.monotonic() >= self._auto_at:
             self._acquire_by_itself()
 
     def _wait_while_suspended(self) -> None:

@@ -336,7 +336,11 @@ class MerlinSimulator:
 
     def wait_for_client(self, connected: bool = True, timeout: float = 10.0) -> bool:
         """Wait until a data client is there, or gone; false if not in time."""
-        return self._running.wait_for(lambda: (self._running.port.client is not None) == connected, timeout)
+        port = self._running.port
+        # Gone is also not about to be accepted.
+        return self._running.wait_for(
+            lambda: port.client is not None if connected else not port.connected, timeout
+        )
 
     def wait_for_acquisitions(self, n: int, timeout: float = 10.0) -> bool:
         """Wait until `n` acquisitions have ended since the start; false if not in time."""
