@@ -6,6 +6,7 @@ from ._stranger import refuse_mixture
 
 refuse_mixture(__file__)
 
+from ._arming_controller import ArmingController
 from ._chunk import FeedChunk, FeedEnd, FeedGap, FeedVerdict, ItemDescriptor, Lease, Status
 from ._codec import Codec, Decoder
 from ._connection import (
@@ -39,6 +40,7 @@ from ._feed import Feed, Member, Ticket
 from ._feed_server import FeedServer, serve_feed
 from ._group_member import GroupMember, join_feed
 from ._mapped_file import MappedFile
+from ._native_receiver import NativeReceiver, ReceiverEvent
 from ._plugins import PluginInfo, list_plugins, load_plugin, open_decoder, redeem_ticket
 from ._protocol.decoder import Allocator, Arrival, StreamDecoder
 from ._protocol.encoder import StreamEncoder
@@ -66,7 +68,9 @@ from ._protocol.stream_state import STREAM_TABLE, StreamState
 from ._range_feed import RangeFeed
 from ._range_reader import RangeReader, SeriesReader
 from ._raw_codec import RawCodec
+from ._received_acquisition import ReceivedAcquisition
 from ._receiver import Receiver, receive
+from ._receiver_connection import ReceiverConnection
 from ._sender import AcquisitionSender, Sender, send
 from ._shared_bytes import SharedBytes, pack_to_travel
 from ._sources import ArraySource, open_memory, open_npy, open_raw
@@ -79,6 +83,7 @@ __all__ = [
     "AcquisitionAborted",
     "AcquisitionSender",
     "Allocator",
+    "ArmingController",
     "ArraySource",
     "Arrival",
     "AuthError",
@@ -123,6 +128,7 @@ __all__ = [
     "Mark",
     "Member",
     "Message",
+    "NativeReceiver",
     "PendingAcquisition",
     "PluginError",
     "PluginInfo",
@@ -130,7 +136,10 @@ __all__ = [
     "RangeFeed",
     "RangeReader",
     "RawCodec",
+    "ReceivedAcquisition",
     "Receiver",
+    "ReceiverConnection",
+    "ReceiverEvent",
     "Sender",
     "SeriesReader",
     "SharedBytes",

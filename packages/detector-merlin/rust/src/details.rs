@@ -19,6 +19,34 @@ pub fn announcement<'py>(py: Python<'py>, header: &AcquisitionHeader) -> PyResul
     Ok(details)
 }
 
+/// The event `armed`, as `arraystream.NativeReceiver` has it.
+pub fn armed_details<'py>(py: Python<'py>, header: &AcquisitionHeader) -> PyResult<Bound<'py, PyDict>> {
+    let meta = announcement(py, header)?;
+    meta.del_item("n_frames")?;
+    meta.del_item("index_shape")?;
+    let details = PyDict::new(py);
+    details.set_item("n_items", header.n_frames)?;
+    details.set_item("index_shape", header.index_shape())?;
+    details.set_item("meta", meta)?;
+    Ok(details)
+}
+
+/// The event `first_frame`, as `arraystream.NativeReceiver` has it.
+pub fn first_frame_details<'py>(
+    py: Python<'py>,
+    header: &FrameHeader,
+    format: &FrameFormat,
+) -> PyResult<Bound<'py, PyDict>> {
+    let details = frame_details(py, header, format)?;
+    let meta = PyDict::new(py);
+    for key in ["shutter_s", "counter"] {
+        meta.set_item(key, details.get_item(key)?)?;
+        details.del_item(key)?;
+    }
+    details.set_item("meta", meta)?;
+    Ok(details)
+}
+
 /// What a frame's header says, and what follows from it.
 pub fn frame_details<'py>(
     py: Python<'py>,

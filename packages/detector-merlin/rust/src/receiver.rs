@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use shmring_core::{Lease, Ring, RingConfig, RingError};
 
-use crate::details::{announcement, frame_details};
+use crate::details::{armed_details, first_frame_details};
 use crate::errors::stream_error;
 
 /// Name, number of the acquisition (0 if none), details.
@@ -120,16 +120,19 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<EventTuple<'_>> {
             details.set_item("is_protocol_error", is_protocol_error)?;
             ("disconnected", 0, details)
         }
-        Event::Armed { number, header } => ("armed", number, announcement(py, &header)?),
+        Event::Armed { number, header } => ("armed", number, armed_details(py, &header)?),
         Event::FirstFrame {
             number,
             header,
             format,
-        } => ("first_frame", number, frame_details(py, &header, &format)?),
+        } => ("first_frame", number, first_frame_details(py, &header, &format)?),
         Event::Ended(ended) => {
             details.set_item("status", ended.status.name())?;
             details.set_item("n_items", ended.n_items)?;
-            let gaps = ended.gaps.iter().map(|gap| (gap.start, gap.stop));
+            let gaps = ended
+                .gaps
+                .into_iter()
+                .map(|gap| (gap.start, gap.stop, gap.reason));
             details.set_item("gaps", gaps.collect::<Vec<_>>())?;
             details.set_item("reason", ended.reason)?;
             details.set_item("cause", ended.cause.map(Cause::name))?;

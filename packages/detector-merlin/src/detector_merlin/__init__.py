@@ -16,7 +16,6 @@ from ._codec import MerlinCodec
 from ._connection import MerlinConnection
 from ._control import MerlinControl
 from ._controller import MerlinController
-from ._feed import MerlinFeed
 from ._mib import open_mib
 from ._plugin import MerlinConnectionBuilder
 from ._simulator import Faults, MerlinSimulator
@@ -28,7 +27,6 @@ __all__ = [
     "MerlinConnectionBuilder",
     "MerlinControl",
     "MerlinController",
-    "MerlinFeed",
     "MerlinSimulator",
     "open_mib",
 ]

@@ -1,50 +1,25 @@
-"""The connection to a Merlin: its acquisitions one after the other, passive or active.
-
-The receiver's thread does the work without the GIL.  One small thread here translates its few events
-(armed, first frame, ended, connection lost) into the state machine and wakes those who wait.
-"""
+"""The connection to a Merlin: its acquisitions one after the other, passive or active."""
 
 from __future__ import annotations
 
-import threading
-import time
-import weakref
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from arraystream import (
-    AcquisitionAborted,
-    Connection,
-    ConnectionClosed,
-    ConnectionFailed,
-    ConnectionState,
-    ConnectionStateMachine,
-    ConnectionStatistics,
-    Controller,
-    ItemDescriptor,
-    PendingAcquisition,
-    ProtocolError,
-    Stalled,
-    StateError,
-)
+from arraystream import ReceivedAcquisition, ReceiverConnection
+from shmring.feed import RingFeed
 
-from ._acquisition import MerlinAcquisition, descriptor_from, pending_from, verdict_from
-from ._feed import MerlinFeed
+from ._controller import MerlinController
 from ._merlin import Receiver
 
-_T = TypeVar("_T")
-_S = ConnectionState
-_END_STATES = {"complete": _S.COMPLETE, "aborted": _S.ABORTED, "failed": _S.FAILED, "truncated": _S.FAILED}
 
-
-class MerlinConnection(Connection):
+class MerlinConnection(ReceiverConnection):
     """A connection to the data port of a Merlin.  Open it with `MerlinConnectionBuilder`.
 
     Acquisitions are handed out in the order in which they were armed, none is skipped; asking for the
     next one gives up those that were handed out before and never fed.  When the connection breaks, or
     the detector sends what can't be understood, the acquisition ends with that error, and the
-    connection is made anew by itself.
+    connection is made anew by itself.  ``get_active_controller`` takes the settings of
+    `MerlinController`.
 
     Parameters
     ----------
@@ -53,338 +28,26 @@ class MerlinConnection(Connection):
     address
         Host and data port, for messages.
     api_address
-        Host and command port, for `get_active_controller`.
+        Host and command port, for ``get_active_controller``.
     """
 
+    codec = "merlin"
+
     def __init__(self, receiver: Receiver, address: tuple[str, int], api_address: tuple[str, int]) -> None:
-        self._receiver = receiver
-        self._name = f"merlin://{address[0]}:{address[1]}"
         self._address = address
         self._api_address = api_address
-        self._machine = ConnectionStateMachine(self._name)
-        self._machine.to(_S.CONNECTING)
-        self._changed = threading.Condition()
-        self._acquisitions: dict[int, MerlinAcquisition] = {}
-        self._given_up_to = 0
-        self._controller: Controller | None = None
-        self._finalizer = weakref.finalize(self, receiver.close)
-        arguments = (receiver, weakref.ref(self))
-        self._pump = threading.Thread(target=_pump, args=arguments, name="merlin-events", daemon=True)
-        self._pump.start()
+        super().__init__(receiver, f"merlin://{address[0]}:{address[1]}")
 
-    @property
-    def state(self) -> ConnectionState:
-        """Where the connection is in `TRANSITIONS`."""
-        return self._machine.state
+    def _make_feed(self, acquisition: ReceivedAcquisition, on_close: Callable[[int], None]) -> RingFeed:
+        return RingFeed(self._receiver, acquisition, on_close)
 
-    @property
-    def state_machine(self) -> ConnectionStateMachine:
-        """To wait for states and to be told of transitions."""
-        return self._machine
-
-    def wait_until_connected(self, timeout: float) -> None:
-        """Wait until the connection stands.
-
-        Raises
-        ------
-        ConnectionFailed
-            If it does not within `timeout` seconds.
-        ConnectionClosed
-            If it is closed meanwhile.
-        """
-
-        def connected() -> bool | None:
-            return True if self.state not in (_S.CONNECTING, _S.FAILED) else None
-
-        if self._wait(connected, timeout) is None:
-            raise self._unreachable(f"no connection within {timeout:g} s")
-
-    def wait_for_acquisition(self, timeout: float | None = None) -> PendingAcquisition | None:
-        """Wait for the next acquisition: its header comes when the detector is armed.
-
-        Acquisitions handed out before and never fed are given up.
-
-        Raises
-        ------
-        ConnectionFailed
-            If there is no connection when time is over.
-        ConnectionClosed
-            If the connection is closed, now or while waiting.
-        """
-        self._give_up(lambda acquisition: acquisition.is_taken and not acquisition.has_feed)
-        pending = self._wait(self._take_next, timeout)
-        if pending is None and self.state in (_S.CONNECTING, _S.FAILED):
-            raise self._unreachable("lost")
-        return pending
-
-    def _take_next(self) -> PendingAcquisition | None:
-        for number, acquisition in sorted(self._acquisitions.items()):
-            if acquisition.is_taken or acquisition.is_gone:
-                continue
-            if acquisition.verdict is not None and acquisition.descriptor is None:
-                # Armed and aborted before anybody asked.
-                del self._acquisitions[number]
-                continue
-            acquisition.is_taken = True
-            return acquisition.pending
-        return None
-
-    def wait_for_first_item(
-        self, pending: PendingAcquisition, timeout: float | None = None
-    ) -> ItemDescriptor:
-        """Wait for the first frame: only then shape and type are certain.
-
-        Raises
-        ------
-        Stalled
-            If there was no frame within `timeout` seconds.
-        AcquisitionAborted
-            If the acquisition ended before its first frame.
-        ConnectionClosed
-            If the connection is closed, now or while waiting.
-        StreamError
-            If the connection broke.
-        """
-        acquisition = self._find(pending)
-
-        def first_or_end() -> MerlinAcquisition | None:
-            return acquisition if acquisition.descriptor or acquisition.verdict else None
-
-        if self._wait(first_or_end, timeout) is None:
-            raise Stalled(
-                f"{self._name}: acquisition {pending.number} is armed, but no frame came within "
-                f"{timeout:g} s. Is it triggered?"
-            )
-        if acquisition.descriptor is not None:
-            return acquisition.descriptor
-        verdict = acquisition.verdict
-        if verdict is not None and verdict.error is not None:
-            raise verdict.error
-        reason = verdict.reason if verdict is not None else ""
-        raise AcquisitionAborted(f"{self._name}: acquisition {pending.number} had no frame: {reason}.")
-
-    def feed(self, pending: PendingAcquisition) -> MerlinFeed:
-        """Return the frames of an acquisition whose first frame has arrived.
-
-        Raises
-        ------
-        StateError
-            Before the first frame, for an acquisition that is gone, or at a second call.
-        """
-        acquisition = self._find(pending)
-        with self._changed:
-            if acquisition.has_feed:
-                raise StateError(f"{self._name}: acquisition {pending.number} has a feed already.")
-            if acquisition.descriptor is None:
-                raise StateError(
-                    f"{self._name}: acquisition {pending.number} has no frame yet; "
-                    "call wait_for_first_item before."
-                )
-            acquisition.has_feed = True
-        return MerlinFeed(self._receiver, acquisition, self._forget)
-
-    def get_active_controller(self, **settings: Any) -> Controller:
-        """Return a controller that arms the detector with these settings.
-
-        Parameters
-        ----------
-        **settings
-            As `MerlinController` takes them.
-        """
-        from ._controller import MerlinController
-
+    def _make_controller(self, **settings: Any) -> MerlinController:
         host, port = self._api_address
-        self._controller = ArmingController(MerlinController(host, port, **settings), self)
-        return self._controller
+        return MerlinController(host, port, **settings)
 
-    def abort(self) -> None:
-        """End the present acquisition here, and on the detector if there is a controller.
-
-        Without a controller the detector goes on; what it sends is discarded until its next header.
-
-        Raises
-        ------
-        StreamError
-            If the detector does not take the command.
-        """
-        self._receiver.abort()
-        if self._controller is not None:
-            with suppress(ConnectionClosed):  # the user is done with the controller
-                self._controller.abort()
-
-    def give_up_waiting(self) -> None:
-        """Give up all acquisitions that nobody has got a feed of: a new one is about to be armed."""
-        # Also those whose header has been received, though word of it is still on its way to here.
-        self._given_up_to = self._receiver.counters()["n_acquisitions"]
-        self._give_up(lambda acquisition: not acquisition.has_feed)
-
-    def statistics(self) -> ConnectionStatistics:
-        """Return a snapshot of the counters; allowed in every state."""
-        return ConnectionStatistics(**self._receiver.counters())
-
-    def close(self) -> None:
-        """Close the connection; every wait ends with `ConnectionClosed`.  Idempotent, any thread."""
-        self._machine.close()
-        with self._changed:
-            self._changed.notify_all()
-        self._finalizer()
-        if threading.current_thread() is not self._pump:
-            self._pump.join()
-        if self._controller is not None:
-            self._controller.close()
-
-    def __repr__(self) -> str:
-        return f"MerlinConnection({self._name}, {self.state.name})"
-
-    def _find(self, pending: PendingAcquisition) -> MerlinAcquisition:
-        with self._changed:
-            acquisition = self._acquisitions.get(pending.number)
-        if acquisition is None or acquisition.is_gone:
-            raise StateError(
-                f"{self._name}: acquisition {pending.number} is gone: it was given up, or its feed closed."
-            )
-        return acquisition
-
-    def _forget(self, number: int) -> None:
-        with self._changed:
-            acquisition = self._acquisitions.get(number)
-            if acquisition is not None:
-                acquisition.is_gone = True
-                if acquisition.verdict is not None:
-                    del self._acquisitions[number]
-
-    def _give_up(self, condition: Callable[[MerlinAcquisition], bool]) -> None:
-        with self._changed:
-            known = self._acquisitions.items()
-            numbers = [n for n, acquisition in known if not acquisition.is_gone and condition(acquisition)]
-            for number in numbers:
-                self._forget(number)
-        for number in numbers:
-            self._receiver.abandon(number)
-
-    def _wait(self, ask: Callable[[], _T | None], timeout: float | None) -> _T | None:
-        """Wait until `ask` has an answer; ``None`` if there was none in time."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while True:
-                if self._finalizer.alive is False or self.state is _S.CLOSED:
-                    raise ConnectionClosed(f"{self._name} was closed; open a new connection.")
-                answer = ask()
-                if answer is not None:
-                    return answer
-                if self._receiver.is_over:
-                    raise ConnectionFailed(f"{self._name}: receiver ended: {self._receiver.last_error}.")
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return None
-                self._changed.wait(left)
-
-    def _unreachable(self, what: str) -> ConnectionFailed:
+    def _describe_unreachable(self, what: str, reason: str) -> str:
         host, port = self._address
-        reason = self._receiver.last_error or "no answer"
-        return ConnectionFailed(
+        return (
             f"Merlin data port {port} on {host}: {what} ({reason}). Is the Merlin software running there, "
             "is the port right (default 6342), and is no other client connected? It serves only one."
         )
-
-    def _handle(self, name: str, number: int, details: Mapping[str, Any]) -> None:
-        """Take over one event; in the pump's thread.
-
-        The state changes before anything else can be seen, so that who has seen it may rely on it.
-        """
-        with suppress(ConnectionClosed):
-            self._change_state(name, details)
-        with self._changed:
-            if name == "armed":
-                self._acquisitions[number] = MerlinAcquisition(pending_from(number, details))
-                if number <= self._given_up_to:
-                    self._acquisitions[number].is_gone = True
-                    self._receiver.abandon(number)
-            acquisition = self._acquisitions.get(number)
-            if name == "first_frame" and acquisition is not None:
-                acquisition.descriptor = descriptor_from(acquisition.pending, details)
-            if name == "ended" and acquisition is not None:
-                acquisition.verdict = verdict_from(details)
-                if acquisition.is_gone:
-                    del self._acquisitions[number]
-            self._changed.notify_all()
-
-    def _change_state(self, name: str, details: Mapping[str, Any]) -> None:
-        machine = self._machine
-        if name == "connected":
-            machine.to(_S.IDLE)
-        elif name == "armed":
-            machine.to(_S.ARMED)
-        elif name == "first_frame":
-            machine.to(_S.RUNNING)
-        elif name == "ended":
-            error = verdict_from(details).error
-            machine.to(_END_STATES[details["status"]], reason=details["reason"], error=error)
-            if details["cause"] not in ("protocol", "disconnected"):
-                machine.to(_S.IDLE)
-        elif name == "disconnected":
-            if self.state is not _S.FAILED:
-                kind = ProtocolError if details["is_protocol_error"] else ConnectionFailed
-                machine.to(_S.FAILED, error=kind(f"{self._name}: {details['reason']}."))
-            machine.to(_S.CONNECTING)
-
-
-class ArmingController:
-    """A controller that tells the connection before it arms (implements `arraystream.Controller`).
-
-    Other attributes are those of the `MerlinController` inside.
-
-    Parameters
-    ----------
-    controller
-        Talks to the detector.
-    connection
-        Gives up acquisitions that are waiting, so that the next one is that which is armed here.
-    """
-
-    def __init__(self, controller: Any, connection: MerlinConnection) -> None:
-        self._controller = controller
-        self._connection = weakref.ref(connection)
-
-    def determine_nav_shape(self, n_items: int | None) -> tuple[int, ...] | None:
-        """Return the scan shape the detector is set to, ``None`` if it can't tell."""
-        shape: tuple[int, ...] | None = self._controller.determine_nav_shape(n_items)
-        return shape
-
-    def arm(self, *, n_items: int | None) -> None:
-        """Set the parameters, then arm.  Returns when the detector is armed."""
-        connection = self._connection()
-        if connection is not None:
-            connection.give_up_waiting()
-        self._controller.arm(n_items=n_items)
-
-    def trigger(self) -> None:
-        """Start the armed acquisition by software."""
-        self._controller.trigger()
-
-    def abort(self) -> None:
-        """End the acquisition on the detector; from any thread."""
-        self._controller.abort()
-
-    def close(self) -> None:
-        """Let go of the command port.  Idempotent."""
-        self._controller.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._controller, name)
-
-
-def _pump(receiver: Receiver, connection: weakref.ref[MerlinConnection]) -> None:
-    """Pass events on until the receiver is over, or nobody has the connection any more."""
-    while True:
-        event = receiver.next_event(1.0)
-        target = connection()
-        if target is None:
-            return
-        if event is not None:
-            target._handle(*event)
-        elif receiver.is_over:
-            with target._changed:
-                target._changed.notify_all()
-            return
-        del target

@@ -112,9 +112,8 @@ class Receiver:
         acquisition
             Its number, counted from 1; 0 for events of the connection.
         details
-            ``disconnected``: reason, is_protocol_error; ``armed``: n_frames, frames_per_trigger,
-            index_shape, header; ``first_frame``: codec_params, item_shape, dtype, shutter_s, counter;
-            ``ended``: status, n_items, gaps, reason, cause.
+            As `arraystream.NativeReceiver` has them; meta of ``armed``: frames_per_trigger, header; of
+            ``first_frame``: shutter_s, counter.
         """
     @property
     def is_over(self) -> bool:

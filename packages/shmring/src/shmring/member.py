@@ -1,7 +1,7 @@
 """A ring as a transport of arraystream: the plug-in ``shm``.
 
-The only module that knows arraystream, and only if that is installed.  An owner makes a ticket with
-``Ticket(transport="shm", member=number, info=b"", fds=(fd,))`` from `shmring.Ring.attach`.
+Only this module and `shmring.feed` know arraystream, and only if that is installed.  An owner makes a
+ticket with ``Ticket(transport="shm", member=number, info=b"", fds=(fd,))`` from `shmring.Ring.attach`.
 """
 
 from __future__ import annotations

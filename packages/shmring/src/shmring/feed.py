@@ -1,38 +1,48 @@
-"""The frames of one live acquisition, shared among workers through the receiver's ring."""
+"""The feed of a live source whose chunks lie in a ring; knows arraystream, as `shmring.member` does."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 
-from arraystream import FeedVerdict, ItemDescriptor, StateError, Ticket
-from shmring.member import RingMember
+from arraystream import (
+    FeedVerdict,
+    ItemDescriptor,
+    NativeReceiver,
+    ReceivedAcquisition,
+    StateError,
+    Ticket,
+)
 
-from ._acquisition import MerlinAcquisition
-from ._merlin import Receiver
+from .member import RingMember
 
 
-class MerlinFeed:
-    """A feed over one acquisition (implements `arraystream.Feed`).  Thread-safe.
+class RingFeed:
+    """A feed over one acquisition in a receiver's ring (implements `arraystream.Feed`).  Thread-safe.
 
-    Chunks hold messages as the detector sent them; their offsets point at each frame's pixels, and
-    the codec of the descriptor decodes them.
+    Chunks hold items as the source sent them; the codec of the descriptor decodes them.
 
     Parameters
     ----------
     receiver
-        Has the ring.
+        Has the ring; ``receiver.attach`` is `shmring.Ring.attach`.
     acquisition
-        The acquisition; its first frame has arrived.
+        The acquisition; its first item has arrived.
     on_close
-        Called once when the feed is closed.
+        Called once, with the acquisition's number, when the feed is closed.
+
+    Raises
+    ------
+    StateError
+        If the first item has not arrived.
     """
 
     def __init__(
-        self, receiver: Receiver, acquisition: MerlinAcquisition, on_close: Callable[[int], None]
+        self, receiver: NativeReceiver, acquisition: ReceivedAcquisition, on_close: Callable[[int], None]
     ) -> None:
+        self._number = acquisition.pending.number
         if acquisition.descriptor is None:
-            raise StateError(f"Acquisition {acquisition.pending.number} has no frame yet.")
+            raise StateError(f"Acquisition {self._number} has no frame yet.")
         self._receiver = receiver
         self._acquisition = acquisition
         self._descriptor = acquisition.descriptor
@@ -42,7 +52,7 @@ class MerlinFeed:
 
     @property
     def descriptor(self) -> ItemDescriptor:
-        """What the frames look like."""
+        """What the items look like."""
         return self._descriptor
 
     def join(self) -> RingMember:
@@ -58,8 +68,8 @@ class MerlinFeed:
     def _attach(self) -> tuple[int, int]:
         with self._lock:
             if self._closed:
-                raise StateError(f"The feed of acquisition {self._acquisition.pending.number} is closed.")
-            return self._receiver.attach(self._acquisition.pending.number)
+                raise StateError(f"The feed of acquisition {self._number} is closed.")
+            return self._receiver.attach(self._number)
 
     def settle(self, member: int, tokens: Sequence[int]) -> bool:
         """Mark chunks as done, all or nothing; see `arraystream.Feed.settle`."""
@@ -75,5 +85,5 @@ class MerlinFeed:
             if self._closed:
                 return
             self._closed = True
-        self._receiver.abandon(self._acquisition.pending.number)
-        self._on_close(self._acquisition.pending.number)
+        self._receiver.abandon(self._number)
+        self._on_close(self._number)
