@@ -1,0 +1,110 @@
+"""What a detector itself knows about its pixels: which hold no data, and how their response differs."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._simplon import SimplonClient
+from ._simplon_errors import SimplonUnknownKeyError
+
+
+@dataclass(frozen=True, slots=True)
+class PixelCorrections:
+    """The corrections of one threshold channel.
+
+    Parameters
+    ----------
+    pixel_mask
+        Bits per pixel, shape (rows, columns), uint32: 0 gap, 1 dead, 2 under-responding,
+        3 over-responding, 4 noisy; 0 is a good pixel.  ``None`` if the detector has none.
+    flatfield
+        Factors that counts are multiplied by, shape (rows, columns), float32; ``None`` if none.
+    count_cutoff
+        The largest count that count-rate correction gives; ``None`` if the detector does not tell.
+    is_flatfield_applied, is_mask_applied, is_countrate_applied
+        Whether the detector does it before sending: masked pixels then hold the type's largest value, or 0.
+    """
+
+    pixel_mask: NDArray[np.uint32] | None = None
+    flatfield: NDArray[np.float32] | None = None
+    count_cutoff: int | None = None
+    is_flatfield_applied: bool = False
+    is_mask_applied: bool = False
+    is_countrate_applied: bool = False
+
+    @property
+    def correction_data(self) -> dict[str, NDArray[Any]]:
+        """What is left to do, as `arraystream.Connection.correction_data` wants it.
+
+        Pixels with any bit in the mask are excluded; the flat field is a gain unless the detector has
+        applied it already.
+        """
+        data: dict[str, NDArray[Any]] = {}
+        if self.pixel_mask is not None and self.pixel_mask.any():
+            data["excluded_pixels"] = self.pixel_mask != 0
+        if self.flatfield is not None and not self.is_flatfield_applied:
+            data["gain"] = self.flatfield
+        return data
+
+
+def read_corrections(client: SimplonClient, channel: str | None = None) -> PixelCorrections:
+    """Fetch the corrections of a channel.
+
+    Parameters
+    ----------
+    channel
+        As the stream names it: ``"threshold_1"``, ``"threshold_2"``, ``"difference"``; by default the
+        first.  The difference has the masks of both thresholds, and no flat field of its own.
+
+    Raises
+    ------
+    ValueError
+        If the channel has another name.
+    SimplonError, ConnectionFailed, ConnectionClosed, Stalled, ProtocolError, LimitError
+        As `SimplonClient.get_array`.
+    """
+    thresholds = _thresholds(channel)
+    masks = [_read_array(client, "pixel_mask", n) for n in thresholds]
+    known = [mask.astype(np.uint32) for mask in masks if mask is not None]
+    flatfield = _read_array(client, "flatfield", thresholds[0]) if len(thresholds) == 1 else None
+    cutoff = _read_if_known(client, "countrate_correction_count_cutoff")
+    return PixelCorrections(
+        pixel_mask=np.bitwise_or.reduce(known) if known else None,
+        flatfield=None if flatfield is None else flatfield.astype(np.float32),
+        count_cutoff=int(cutoff) if isinstance(cutoff, int | float) else None,
+        is_flatfield_applied=bool(_read_if_known(client, "flatfield_correction_applied")),
+        is_mask_applied=bool(_read_if_known(client, "pixel_mask_applied")),
+        is_countrate_applied=bool(_read_if_known(client, "countrate_correction_applied")),
+    )
+
+
+def _thresholds(channel: str | None) -> tuple[int, ...]:
+    if channel is None:
+        return (1,)
+    if channel in ("difference", "threshold_difference"):
+        return (1, 2)
+    match = re.fullmatch(r"threshold_(\d{1,2})", channel)
+    if match is None:
+        raise ValueError(f"channel={channel!r} is none of threshold_1, threshold_2 …, difference")
+    return (int(match[1]),)
+
+
+def _read_array(client: SimplonClient, key: str, threshold: int) -> NDArray[Any] | None:
+    # The plain name is the first threshold's, and the only one that old firmware knows.
+    names = [key] if threshold == 1 else []
+    for name in [*names, f"threshold/{threshold}/{key}"]:
+        with suppress(SimplonUnknownKeyError):
+            return client.get_array(name)
+    return None
+
+
+def _read_if_known(client: SimplonClient, key: str) -> Any:
+    with suppress(SimplonUnknownKeyError):
+        return client.get_config(key)
+    return None
