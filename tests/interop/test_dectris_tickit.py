@@ -1,0 +1,159 @@
+"""Our client of a DECTRIS detector against the EIGER of tickit-devices, an independent simulation.
+
+It runs in a subprocess with an interpreter of its own, named by LIVESTEM_LIBERTEM_PYTHON.  It deviates from
+real detectors where the comments here say so; our side is lenient about all of these.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from arraystream import ConnectionFailed, Stalled, StateError
+from detector_dectris._controller import DectrisController
+from detector_dectris._simplon_errors import SimplonUnknownKeyError
+
+PEER = os.environ.get("LIVESTEM_LIBERTEM_PYTHON", "")
+pytestmark = pytest.mark.skipif(
+    not PEER, reason="LIVESTEM_LIBERTEM_PYTHON does not name an interpreter with tickit-devices"
+)
+DEADLINE_S = 60.0
+
+CONFIGURATION = """
+- type: tickit_devices.eiger.Eiger
+  name: eiger
+  inputs: {{}}
+  host: 127.0.0.1
+  port: {api}
+  stream_host: 127.0.0.1
+  stream_legacy_port: {legacy}
+  stream_cbor_port: {cbor}
+"""
+
+
+@dataclass(frozen=True)
+class Eiger:
+    """Ports of their simulation."""
+
+    api: int
+    legacy: int
+    cbor: int
+
+
+def free_ports(n: int) -> list[int]:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+@pytest.fixture
+def eiger(tmp_path: Path) -> Iterator[Eiger]:
+    """Their EIGER, serving."""
+    ports = Eiger(*free_ports(3))
+    config = tmp_path / "eiger.yaml"
+    config.write_text(CONFIGURATION.format(api=ports.api, legacy=ports.legacy, cbor=ports.cbor))
+    with (tmp_path / "tickit.log").open("wb") as log:
+        process = subprocess.Popen([PEER, "-m", "tickit", "all", str(config)], stdout=log, stderr=log)
+        try:
+            wait_until_serving(ports, process, tmp_path / "tickit.log")
+            yield ports
+        finally:
+            process.kill()
+            process.wait(DEADLINE_S)
+
+
+def wait_until_serving(ports: Eiger, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    with DectrisController("127.0.0.1", ports.api) as controller:
+        while True:
+            try:
+                controller.status()
+                return
+            except ConnectionFailed:
+                assert process.poll() is None, log.read_text()[-3000:]
+                assert time.monotonic() < deadline, log.read_text()[-3000:]
+                time.sleep(0.02)
+
+
+def test_configure_arm_trigger_and_abort(eiger: Eiger) -> None:
+    settings = {"trigger_mode": "ints", "count_time": 0.001, "frame_time": 0.002, "nimages": 2}
+    with DectrisController(
+        "127.0.0.1",
+        eiger.api,
+        **settings,
+        photon_energy=12000.0,
+        threshold_energies=[6000.0, 9000.0],
+        compression="bslz4",
+        stream_format="cbor",
+        extra={"sample_name": "gold", "stream/config/image_appendix": "x"},
+    ) as controller:
+        # It does not tell its version; ours is found by trying.
+        assert controller.client.version == "1.8.0"
+        assert controller.status().state == "na"
+        controller.arm(n_items=6)
+        assert controller.status().state == "ready"
+        # Its arm command always answers 2, whatever the series.
+        assert controller.series == 2
+        client = controller.client
+        assert (client.get_config("nimages"), client.get_config("ntrigger")) == (2, 3)
+        assert client.get_config("threshold/2/energy") == 9000
+        assert client.get_config("sample_name") == "gold"
+        assert client.get_config("image_appendix", "stream") == "x"
+        controller.trigger(n_triggers=1)
+        controller.wait_for_triggers(DEADLINE_S)
+        assert controller.status().state == "ready"
+        controller.trigger()
+        controller.wait_for_triggers(DEADLINE_S)
+        assert controller.status().state == "idle"
+        with pytest.raises(StateError, match="0 left"):
+            controller.trigger()
+
+
+def test_abort_while_a_trigger_blocks(eiger: Eiger) -> None:
+    with DectrisController("127.0.0.1", eiger.api, trigger_mode="ints", frame_time=0.05) as controller:
+        controller.arm(n_items=1_000_000)
+        controller.trigger()
+        # Its trigger command is never answered after an abort: ours lets go of it.
+        controller.abort()
+        assert controller.status().state == "idle"
+        controller.arm(n_items=1)
+        controller.trigger()
+        controller.wait_for_triggers(DEADLINE_S)
+
+
+def test_what_it_does_not_know_and_does_not_do(eiger: Eiger) -> None:
+    with (
+        DectrisController("127.0.0.1", eiger.api, extra={"count_tim": 1.0}) as controller,
+        pytest.raises(SimplonUnknownKeyError, match=r"count_tim = 1\.0.*404.*count_time"),
+    ):
+        controller.arm(n_items=1)
+    with DectrisController("127.0.0.1", eiger.api, trigger_mode="exts") as controller:
+        controller.arm(n_items=1)
+        with pytest.raises(StateError, match="outside"):
+            controller.trigger()
+    # It lets be armed in this mode, but ignores the trigger and never answers it.
+    with DectrisController("127.0.0.1", eiger.api, trigger_mode="inte", timeout=1.0) as controller:
+        controller.arm(n_items=3)
+        with pytest.raises(Stalled, match="not begun"):
+            controller.trigger()
+
+
+def test_corrections_are_empty(eiger: Eiger) -> None:
+    """It sends its mask and flat field as [[]], not as a real detector's __darray__."""
+    with DectrisController("127.0.0.1", eiger.api) as controller:
+        found = controller.corrections()
+        assert found.pixel_mask is None
+        assert found.flatfield is None
+        assert found.correction_data == {}
+        assert found.count_cutoff == 1000
+        assert controller.determine_item_shape() is None  # it is not initialised
+        controller.initialize()
+        assert controller.determine_item_shape() == (4362, 4148)
