@@ -77,6 +77,8 @@ class DectrisController:
         except that several thresholds need ``"cbor"``.
     header_detail
         ``"none"``, ``"basic"`` or ``"all"``, which sends masks and flat fields in each header.
+    channel
+        What the receiving side takes of each image: ``"threshold_1"`` …, ``"difference"``, or ``"all"``.
     enable_corrections
         Whether the receiving side is to apply the detector's pixel mask and flat field.
     enable_file_writing, name_pattern, nimages_per_file
@@ -122,6 +124,7 @@ class DectrisController:
         mask_to_zero: bool | None = None,
         stream_format: Literal["legacy", "cbor"] | None = None,
         header_detail: Literal["none", "basic", "all"] = "basic",
+        channel: str | None = None,
         enable_corrections: bool = False,
         enable_file_writing: bool | None = None,
         name_pattern: str | None = None,
@@ -162,6 +165,7 @@ class DectrisController:
             },
             extra=extra,
         )
+        self.channel = channel
         self.enable_corrections = enable_corrections
         self._client = SimplonClient(api_host, api_port, api_version=api_version, timeout=timeout)
         self._lock = threading.RLock()
@@ -211,13 +215,14 @@ class DectrisController:
         """Return ``(rows, columns)`` of the images, ``None`` if arming may change it.
 
         It may if the detector is yet to be initialised, or its region of interest or binning to be set.
+        Of all channels together nothing is told: there are as many as thresholds are enabled.
 
         Raises
         ------
         StreamError
             If the control unit can't be asked.
         """
-        if self._client.get_status("state") in ("na", "initialize"):
+        if self.channel == "all" or self._state() in ("na", "initialize"):
             return None
         for key in _SHAPING:
             if key in self._setup.detector and self._setup.detector[key] != self._client.get_config(key):
@@ -254,7 +259,7 @@ class DectrisController:
         with self._lock:
             self._abort_wanted.clear()
             self._make_idle()
-            self._plan, done = self._setup.apply(self._client, n_items, self._check_wanted)
+            plan, done = self._setup.apply(self._client, n_items, self._check_wanted)
             compare(self._client, done, self._check_wanted)
             self._warn_of_high_voltage()
             self._check_wanted()
@@ -263,6 +268,7 @@ class DectrisController:
                 self._n_triggers_given = 0
                 self._check_wanted()
                 self._check_armed()
+                self._plan = plan
             except BaseException:
                 with suppress(StreamError):
                     self._client.disarm()
@@ -331,14 +337,14 @@ class DectrisController:
             raise run.error
 
     def disarm(self) -> None:
-        """End the series; images on their way are still sent."""
+        """End the series; images on their way are still sent.  Raises as `SimplonClient.command`."""
         self._client.disarm()
-        self._end_triggers()
+        self._end_series()
 
     def cancel(self) -> None:
-        """End the series after the present image."""
+        """End the series after the present image.  Raises as `SimplonClient.command`."""
         self._client.cancel()
-        self._end_triggers()
+        self._end_series()
 
     def abort(self) -> None:
         """End the series at once and wait until the detector is idle.  Any thread.
@@ -356,13 +362,21 @@ class DectrisController:
         if self._state() != "na":
             self._client.abort()
             self._wait_until_idle(_IDLE_TIMEOUT_S, "abort")
-        self._end_triggers()
+        self._end_series()
 
     def initialize(self) -> None:
-        """Initialise the detector: up to two minutes; most of its configuration is reset."""
-        with self._lock:
-            self._client.initialize()
-            self._wait_until_idle(_INITIALIZE_TIMEOUT_S, "initialize")
+        """Initialise the detector: up to two minutes; most of its configuration is reset.
+
+        A series that is running ends.
+
+        Raises
+        ------
+        SimplonError, ConnectionFailed, ConnectionClosed, Stalled
+            As `SimplonClient.command`; also if the detector is in its error state afterwards.
+        """
+        self._client.initialize()
+        self._wait_until_idle(_INITIALIZE_TIMEOUT_S, "initialize")
+        self._end_series()
 
     def status(self) -> DectrisStatus:
         """Return how the detector is doing; warn if its high voltage is not on.
@@ -418,7 +432,7 @@ class DectrisController:
             self._wait_until_idle(_INITIALIZE_TIMEOUT_S, "initialize")
         elif state != "idle":
             raise self._state_error("arm", state)
-        self._end_triggers()
+        self._end_series()
 
     def _wait_until_idle(self, timeout: float, command: str) -> None:
         deadline = time.monotonic() + timeout
@@ -472,7 +486,9 @@ class DectrisController:
         if run.error is not None:
             raise run.error
 
-    def _end_triggers(self) -> None:
+    def _end_series(self) -> None:
+        """Forget the series: no more triggers; the present one ends by itself, or is let go of."""
+        self._plan = None
         run, self._triggers = self._triggers, None
         if run is not None:
             run.finish(_GRACE_S)

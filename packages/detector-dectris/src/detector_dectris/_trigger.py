@@ -68,5 +68,8 @@ class TriggerRun:
             self.error = None if self._is_stopped else error
         except StreamError as error:
             self.error = error
+        except BaseException as error:
+            self.error = StreamError(f"the thread that gives triggers failed: {error!r}")
+            raise
         finally:
             self._over.set()
