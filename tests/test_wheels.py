@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
 # Tests of optional features need what those need.
 EXTRAS = {
     "arraystream": ["arraystream-protocol[test]"],
+    "detector-dectris": ["detector-dectris[test]"],
     "udf-core": ["udf-core[test]"],
     "udf-4dstem": ["udf-core[test]"],
     "livestem": ["udf-core[test]"],

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from arraystream import ConnectionStatistics
+from arraystream import ConnectionStatistics, FeedGap, FeedVerdict
 from livestem._figures import Figures, Meter, tree_cpu_s
 from livestem.cli._summary import summary_rows
 
@@ -66,6 +67,32 @@ def test_summary_names_every_kind_of_loss_that_occurred() -> None:
     assert rows["frames"] == "10 of 12 in the result"
     assert rows["losses"] == "2 lost, 1 stale"
     assert rows["speed"] == "10 frames/s, 11 MiB/s"
+
+
+def test_summary_says_why_frames_are_missing() -> None:
+    gaps = (FeedGap(3, 5, "lost by the detector"), FeedGap(7, 8, "corrupt"), FeedGap(9, 10, "corrupt"))
+    verdict = FeedVerdict("complete", 12, gaps, "another client takes every second frame")
+
+    rows = summary_rows("dectris", "3×4", Figures(8, 12, 10, 2**20, n_lost=2, n_corrupt=2), verdict)
+
+    texts = [text for name, text in rows if not name]
+    assert texts == ["2 lost by the detector", "2 corrupt", "another client takes every second frame"]
+
+
+def test_a_machine_that_can_not_keep_up_is_told_so() -> None:
+    counters = ConnectionStatistics(buffer_high_water=0.99)
+    meter = Meter(lambda: counters)
+    assert dict(summary_rows("dectris", "3×4", figures(meter))).get("backlog") is None
+
+    counters = ConnectionStatistics(
+        n_items=9, buffer_fill=0.9, buffer_high_water=0.99, first_item_time_s=5, last_item_time_s=7
+    )
+    assert "can't keep up" in meter.status()
+    counters = replace(counters, buffer_fill=0.0)
+    rows = dict(summary_rows("dectris", "3×4", figures(meter, ended_s=9.5)))
+
+    assert "2.5 s late" in rows["backlog"]
+    assert rows["buffer fill"] == "90% at most"
 
 
 @pytest.fixture

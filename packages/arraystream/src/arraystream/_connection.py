@@ -187,7 +187,8 @@ class Connection(ABC):
         -------
         mapping
             Any of the arrays ``dark``, ``gain`` and ``excluded_pixels``, each in the shape of an item; items
-            are to be corrected by ``(item - dark) * gain``, and excluded pixels hold no data.
+            are to be corrected by ``(item - dark) * gain``, and excluded pixels hold no data.  With
+            ``allow_empty``, excluded pixels that are surrounded by others of their kind are no error.
         """
         return {}
 

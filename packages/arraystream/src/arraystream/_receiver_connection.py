@@ -92,6 +92,10 @@ class ReceiverConnection(Connection):
     def _make_controller(self, **settings: Any) -> Controller:
         """Return a new controller of the source, see `get_active_controller`."""
 
+    def _make_pending(self, number: int, details: Mapping[str, Any]) -> PendingAcquisition:
+        """Return what the event ``armed`` announces."""
+        return pending_from(number, details)
+
     def _describe_unreachable(self, what: str, reason: str) -> str:
         """Say that there is no connection, and what to do about it."""
         return f"{self._name}: {what} ({reason})."
@@ -334,7 +338,7 @@ class ReceiverConnection(Connection):
             self._change_state(name, details)
         with self._changed:
             if name == "armed":
-                self._acquisitions[number] = ReceivedAcquisition(pending_from(number, details), details)
+                self._acquisitions[number] = ReceivedAcquisition(self._make_pending(number, details), details)
                 if number <= self._given_up_to:
                     self._acquisitions[number].is_gone = True
                     self._receiver.abandon(number)

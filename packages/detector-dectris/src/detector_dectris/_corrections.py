@@ -39,18 +39,38 @@ class PixelCorrections:
     is_countrate_applied: bool = False
 
     @property
-    def correction_data(self) -> dict[str, NDArray[Any]]:
+    def correction_data(self) -> dict[str, Any]:
         """What is left to do, as `arraystream.Connection.correction_data` wants it.
 
-        Pixels with any bit in the mask are excluded; the flat field is a gain unless the detector has
-        applied it already.
+        Pixels with any bit in the mask are excluded, whether the detector has applied the mask or not: that
+        only means that they read the largest value, or 0.  Inside of wider gaps, where no neighbour has
+        data either, pixels are set to 0.  The flat field is a gain unless the detector has applied it
+        already.
         """
-        data: dict[str, NDArray[Any]] = {}
-        if self.pixel_mask is not None and self.pixel_mask.any():
-            data["excluded_pixels"] = self.pixel_mask != 0
+        data: dict[str, Any] = {}
         if self.flatfield is not None and not self.is_flatfield_applied:
             data["gain"] = self.flatfield
+        if self.pixel_mask is not None and self.pixel_mask.any():
+            excluded = self.pixel_mask != 0
+            data["excluded_pixels"] = excluded
+            alone = excluded & ~_has_good_neighbour(excluded)
+            if alone.any():
+                gain = data.get("gain")
+                gain = np.ones(excluded.shape, np.float32) if gain is None else gain.copy()
+                gain[alone] = 0
+                data |= {"gain": gain, "allow_empty": True}
         return data
+
+
+def _has_good_neighbour(excluded: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell of each pixel whether one of the eight around it is in order; channels are apart."""
+    good = np.pad(~excluded, [(0, 0)] * (excluded.ndim - 2) + [(1, 1), (1, 1)])
+    rows, columns = excluded.shape[-2:]
+    shifts = ((y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1))
+    found: NDArray[np.bool_] = np.logical_or.reduce(
+        [good[..., y : y + rows, x : x + columns] for y, x in shifts]
+    )
+    return found
 
 
 def read_corrections(client: SimplonClient, channel: str | None = None) -> PixelCorrections:

@@ -19,6 +19,8 @@ from arraystream import ConnectionStatistics
 
 MIB = 2**20
 RATE_WINDOW_S = 1.0
+FULL_SHARE = 0.8
+LATE_S = 0.05
 _COUNTERS = ("n_lost", "n_stale", "n_duplicate", "n_out_of_order", "n_corrupt", "n_discarded")
 
 
@@ -45,7 +47,7 @@ class Figures:
     latency_s
         Last frame received to final result.
     buffer_high_water
-        Share of the buffer that was full at most.
+        Share of the buffer that was full at most, as far as it was looked at.
     cpu_s
         CPU time of this process and its workers, simulators excluded.
     executor, n_workers
@@ -81,6 +83,11 @@ class Figures:
     def mib_per_s(self) -> float | None:
         """Mean rate of bytes received, in MiB/s."""
         return None if not self.duration_s else self.n_bytes / MIB / self.duration_s
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether frames were processed as fast as they came: if not, they piled up in the buffer."""
+        return self.buffer_high_water < FULL_SHARE or (self.latency_s or LATE_S) < LATE_S
 
     @property
     def cpu_us_per_frame(self) -> float | None:
@@ -124,15 +131,22 @@ class Meter:
         self._cpu_before = tree_cpu_s(os.getpid(), strangers)
         self._first_result_s: float | None = None
         self._samples: deque[tuple[float, int]] = deque()
+        self._peak_fill = 0.0
 
     def saw_result(self) -> None:
-        """Note that there is a partial result.  Only the first call counts."""
+        """Note that there is a partial result: when the first one came, and how full the buffer is."""
         if self._first_result_s is None:
             self._first_result_s = time.monotonic()
+        self._look()
+
+    def _look(self) -> ConnectionStatistics:
+        counters = self._statistics()
+        self._peak_fill = max(self._peak_fill, counters.buffer_fill)
+        return counters
 
     def status(self) -> str:
         """Say in one line how it goes now: received, rate, lost, buffer fill."""
-        now, counters = time.monotonic(), self._statistics()
+        now, counters = time.monotonic(), self._look()
         received = counters.n_items - self._before.n_items
         self._samples.append((now, received))
         while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_S:
@@ -140,10 +154,14 @@ class Meter:
         began, earlier = self._samples[0]
         rate = (received - earlier) / (now - began) if now > began else 0.0
         lost = counters.n_lost - self._before.n_lost
-        return (
-            f"{received} frames received · {rate:,.0f} frames/s · {lost} lost · "
-            f"buffer {counters.buffer_fill:.0%}"
-        )
+        corrupt = counters.n_corrupt - self._before.n_corrupt
+        parts = [f"{received} frames received", f"{rate:,.0f} frames/s", f"{lost} lost"]
+        if corrupt:
+            parts.append(f"{corrupt} corrupt")
+        parts.append(f"buffer {counters.buffer_fill:.0%}")
+        if counters.buffer_fill >= FULL_SHARE:
+            parts.append("this machine can't keep up")
+        return " · ".join(parts)
 
     def figures(
         self,
@@ -165,8 +183,10 @@ class Meter:
         ended_s
             ``time.monotonic()`` when the final result was there, ``None`` without one.
         """
-        counters, before = self._statistics(), self._before
+        counters, before = self._look(), self._before
         self.last = counters
+        # The connection's own mark is exact, but may be of an earlier run.
+        rose = counters.buffer_high_water > before.buffer_high_water
         first, last = counters.first_item_time_s, counters.last_item_time_s
         received = counters.n_items - before.n_items
         if not received:
@@ -182,7 +202,7 @@ class Meter:
             duration_s=_difference(last, first),
             first_result_s=_difference(self._first_result_s, first),
             latency_s=_difference(ended_s, last),
-            buffer_high_water=counters.buffer_high_water,
+            buffer_high_water=counters.buffer_high_water if rose else self._peak_fill,
             cpu_s=max(0.0, tree_cpu_s(os.getpid(), self._strangers) - self._cpu_before),
             executor=executor,
             n_workers=n_workers,

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from arraystream import FeedVerdict
 from livestem._figures import Figures
 from livestem._live_run import Outcome
 
@@ -32,7 +33,7 @@ def print_summary(
     table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in summary_rows(detector, scan, outcome.figures):
+    for name, text in summary_rows(detector, scan, outcome.figures, outcome.verdict):
         table.add_row(name, escape(text))
     names = sorted(path.name for path in files)
     if names:
@@ -40,7 +41,9 @@ def print_summary(
     console.print(table)
 
 
-def summary_rows(detector: str, scan: str, figures: Figures) -> list[tuple[str, str]]:
+def summary_rows(
+    detector: str, scan: str, figures: Figures, verdict: FeedVerdict | None = None
+) -> list[tuple[str, str]]:
     """Put the figures of a run into words.
 
     Parameters
@@ -49,6 +52,8 @@ def summary_rows(detector: str, scan: str, figures: Figures) -> list[tuple[str, 
         What was read.
     figures
         Of the run.
+    verdict
+        How the acquisition ended; says why frames are missing.
     """
     rows = [
         ("detector", detector),
@@ -56,8 +61,10 @@ def summary_rows(detector: str, scan: str, figures: Figures) -> list[tuple[str, 
         ("frames", _frames(figures)),
         ("speed", _speed(figures)),
         ("losses", _losses(figures)),
+        *[("", text) for text in _reasons(verdict)],
         ("buffer fill", f"{figures.buffer_high_water:.0%} at most"),
         ("latency", _latency(figures)),
+        *([] if figures.kept_up or not figures.n_received else [("backlog", _backlog(figures))]),
         ("workers", f"{figures.n_workers} ({figures.executor})"),
     ]
     if figures.cpu_us_per_frame is not None:
@@ -92,6 +99,25 @@ def _losses(figures: Figures) -> str:
     )
     counted = [f"{count} {kind}" for kind, count in kinds if count or kind == "lost"]
     return ", ".join(counted)
+
+
+def _reasons(verdict: FeedVerdict | None) -> list[str]:
+    """Say why frames are missing, and what else there is to say of an acquisition that is complete."""
+    if verdict is None:
+        return []
+    missing: dict[str, int] = {}
+    for gap in verdict.gaps:
+        missing[gap.reason] = missing.get(gap.reason, 0) + gap.stop - gap.first
+    texts = [f"{count} {reason}" for reason, count in missing.items()]
+    return texts + ([verdict.reason] if verdict.status == "complete" and verdict.reason else [])
+
+
+def _backlog(figures: Figures) -> str:
+    waited = "" if figures.latency_s is None else f", so the result came {figures.latency_s:.1f} s late"
+    return (
+        f"this machine can't keep up: frames filled the buffer{waited}. Use more --workers, fewer or "
+        "cheaper algorithms, or a --roi"
+    )
 
 
 def _latency(figures: Figures) -> str:
