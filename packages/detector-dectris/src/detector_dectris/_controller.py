@@ -391,7 +391,15 @@ class DectrisController:
         return status
 
     def corrections(self, channel: str | None = None) -> PixelCorrections:
-        """Return pixel mask, flat field and count-rate cut-off of a channel, by default the first."""
+        """Return pixel mask, flat field and count-rate cut-off of a channel, by default the first.
+
+        Raises
+        ------
+        ValueError
+            If there is no channel of this name.
+        SimplonError, ConnectionFailed, ConnectionClosed, Stalled, ProtocolError, LimitError
+            As `SimplonClient.get_array`.
+        """
         return read_corrections(self._client, channel)
 
     def close(self) -> None:

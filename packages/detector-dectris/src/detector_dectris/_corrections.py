@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from arraystream import ProtocolError
 
 from ._simplon import SimplonClient
 from ._simplon_errors import SimplonUnknownKeyError
@@ -80,7 +83,8 @@ def read_corrections(client: SimplonClient, channel: str | None = None) -> Pixel
     ----------
     channel
         As the stream names it: ``"threshold_1"``, ``"threshold_2"``, ``"difference"``; by default the
-        first.  The difference has the masks of both thresholds, and no flat field of its own.
+        first.  The difference has the masks of both thresholds, and no flat field of its own.  ``"all"``
+        gives arrays of shape (channels, rows, columns), with the channels that are enabled.
 
     Raises
     ------
@@ -89,9 +93,12 @@ def read_corrections(client: SimplonClient, channel: str | None = None) -> Pixel
     SimplonError, ConnectionFailed, ConnectionClosed, Stalled, ProtocolError, LimitError
         As `SimplonClient.get_array`.
     """
+    if channel == "all":
+        return _stack([read_corrections(client, name) for name in enabled_channels(client)])
     thresholds = _thresholds(channel)
     masks = [_read_array(client, "pixel_mask", n) for n in thresholds]
     known = [mask.astype(np.uint32) for mask in masks if mask is not None]
+    _check_shapes("pixel_mask", known)
     flatfield = _read_array(client, "flatfield", thresholds[0]) if len(thresholds) == 1 else None
     cutoff = _read_if_known(client, "countrate_correction_count_cutoff")
     return PixelCorrections(
@@ -102,6 +109,45 @@ def read_corrections(client: SimplonClient, channel: str | None = None) -> Pixel
         is_mask_applied=bool(_read_if_known(client, "pixel_mask_applied")),
         is_countrate_applied=bool(_read_if_known(client, "countrate_correction_applied")),
     )
+
+
+def enabled_channels(client: SimplonClient) -> list[str]:
+    """Return the names of the channels that the stream sends, in its order.
+
+    Raises
+    ------
+    SimplonError, ConnectionFailed, ConnectionClosed, Stalled, ProtocolError
+        As `SimplonClient.get_config`.
+    """
+    modes = {"threshold_1": "threshold/1/mode", "threshold_2": "threshold/2/mode"}
+    modes["difference"] = "threshold/difference/mode"
+    names = [name for name, key in modes.items() if _read_if_known(client, key) == "enabled"]
+    return names or ["threshold_1"]
+
+
+def _stack(channels: Sequence[PixelCorrections]) -> PixelCorrections:
+    """Put the arrays of channels behind each other; one that lacks its array has nothing to correct."""
+    masks = [channel.pixel_mask for channel in channels]
+    flatfields = [channel.flatfield for channel in channels]
+    return replace(
+        channels[0],
+        pixel_mask=_stacked(masks, np.uint32(0)),
+        flatfield=_stacked(flatfields, np.float32(1)),
+    )
+
+
+def _stacked(arrays: Sequence[NDArray[Any] | None], neutral: np.generic) -> NDArray[Any] | None:
+    known = [array for array in arrays if array is not None]
+    if not known:
+        return None
+    _check_shapes("correction", known)
+    return np.stack([np.full_like(known[0], neutral) if array is None else array for array in arrays])
+
+
+def _check_shapes(what: str, arrays: Sequence[NDArray[Any]]) -> None:
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ProtocolError(f"the {what} arrays of the detector's thresholds differ in shape: {shapes}")
 
 
 def _thresholds(channel: str | None) -> tuple[int, ...]:

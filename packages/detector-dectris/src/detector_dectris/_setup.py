@@ -7,6 +7,8 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from arraystream import StreamError
 
 from ._settings import (
@@ -43,7 +45,8 @@ class DetectorSetup:
     detector, stream, filewriter
         Values by parameter; ``None`` leaves a parameter as it is.
     extra
-        Further parameters, of the detector or as ``"<module>/config/<parameter>"``.
+        Further parameters, of the detector or as ``"<module>/config/<parameter>"``; arrays of shape
+        (rows, columns) where the parameter is one.
 
     Raises
     ------
@@ -158,8 +161,13 @@ def compare(client: SimplonClient, done: Sequence[Assignment], check: Callable[[
     """
     for module, key, wanted in done:
         check()
-        found = client.get_config(key, module)
-        if not matches(key, wanted, found):
+        if isinstance(wanted, np.ndarray):
+            found = client.get_array(key, module)
+            same = found is not None and np.array_equal(wanted, found)
+        else:
+            found = client.get_config(key, module)
+            same = matches(key, wanted, found)
+        if not same:
             raise SimplonSettingError(
                 f"{module} parameter {key} was set to {wanted!r} but reads back {found!r}: the detector "
                 "can't do this value, another setting has changed it, or another client does",
@@ -171,7 +179,10 @@ def compare(client: SimplonClient, done: Sequence[Assignment], check: Callable[[
 
 def _set(client: SimplonClient, module: Module, key: str, value: Any) -> Assignment:
     try:
-        client.set_config(key, value, module)
+        if isinstance(value, np.ndarray):
+            client.set_array(key, value, module)
+        else:
+            client.set_config(key, value, module)
         return Assignment(module, key, value)
     except SimplonUnknownKeyError as error:
         older = _OLDER_NAMES.get(key)

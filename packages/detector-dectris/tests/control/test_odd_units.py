@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from arraystream import AcquisitionAborted, Stalled
+from arraystream import AcquisitionAborted, ProtocolError, Stalled
 from detector_dectris import _controller
 from detector_dectris._controller import DectrisController
 from detector_dectris._simplon_errors import (
@@ -170,6 +170,17 @@ def test_rounding_is_accepted_and_choosing_is_not(unit: Any, make: Make) -> None
     assert commands(unit) == ["arm"]
 
 
+def test_arrays_are_set_and_compared_too(unit: Any, make: Make) -> None:
+    set_up(unit)
+    mask = np.array([[0, 1], [2, 4]], np.uint32)
+    unit.hold(DETECTOR + "config/", pixel_mask=None)
+    make(extra={"pixel_mask": mask}).arm(n_items=1)
+    assert unit.held[DETECTOR + "config/pixel_mask"] == encode_array(mask)
+    unit.answer(DETECTOR + "config/pixel_mask", encode_array(np.zeros_like(mask)))
+    with pytest.raises(SimplonSettingError, match="pixel_mask"):
+        make(extra={"pixel_mask": mask}).arm(n_items=1)
+
+
 def test_refused_trigger_is_raised_by_trigger(unit: Any, make: Make) -> None:
     set_up(unit)
     controller = make(trigger_mode="ints")
@@ -231,6 +242,21 @@ def test_each_channel_has_its_corrections(unit: Any, make: Make) -> None:
     assert_array_equal(second.pixel_mask, high)
     assert second.flatfield is None
     assert_array_equal(controller.corrections("difference").pixel_mask, low | high)
+    unit.hold(DETECTOR + "config/threshold/1/", mode="enabled")
+    unit.hold(DETECTOR + "config/threshold/2/", mode="enabled")
+    unit.hold(DETECTOR + "config/threshold/difference/", mode="enabled")
+    every = controller.corrections("all")
+    assert_array_equal(every.pixel_mask, [low, high, low | high])
+    assert_array_equal(every.correction_data["gain"], [flat, np.ones_like(flat), np.ones_like(flat)])
     assert (first.is_mask_applied, first.is_flatfield_applied) == (True, False)
     unit.hold(DETECTOR + "config/", flatfield_correction_applied=True)
     assert set(controller.corrections().correction_data) == {"excluded_pixels"}
+
+
+def test_masks_of_different_shapes_are_refused(unit: Any, make: Make) -> None:
+    set_up(unit)
+    unit.hold(DETECTOR + "config/threshold/1/", pixel_mask=[[1, 2]], mode="enabled")
+    unit.hold(DETECTOR + "config/threshold/2/", pixel_mask=[[1, 2, 3]], mode="enabled")
+    for channel in ("difference", "all"):
+        with pytest.raises(ProtocolError, match="differ in shape"):
+            make().corrections(channel)
