@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from arraystream import ConnectionFailed, PluginError
 from livestem import read_results
 from livestem.cli import COMMANDS, main
+from livestem.cli._display import WaitingLine
 
 Run = Callable[..., Result]
 
@@ -295,7 +296,7 @@ def test_unknown_detector_lists_those_that_exist(run: Run) -> None:
 
 
 def test_known_detector_that_is_not_installed_says_how_to_get_it(run: Run) -> None:
-    assert "pip install detector-dectris" in one_line(run("run", "dectris://127.0.0.1"))
+    assert "pip install detector-asi" in one_line(run("run", "asi://127.0.0.1"))
 
 
 def test_address_without_scheme_is_explained(run: Run) -> None:
@@ -338,6 +339,17 @@ def test_nothing_armed_is_an_error_after_the_timeout(run: Run, detector: Any) ->
     assert "no scan began within 0.1 s" in one_line(
         run("run", "fake://d", "--scan", "3x4", "--timeout", "0.1")
     )
+
+
+def test_a_scan_that_was_armed_too_early_is_told_so(fake_connection: Any) -> None:
+    connection = fake_connection()
+    connection.counters.n_stale = 5
+    waiting = WaitingLine(connection, "fake://d")
+    assert waiting.hint() == ""
+
+    connection.counters.n_stale = 8
+
+    assert "3 frames came of a scan that was armed before" in waiting.hint()
 
 
 def test_settings_without_arming_are_refused(run: Run) -> None:

@@ -25,8 +25,7 @@ _KNOWN: dict[str, dict[str, str]] = {
     },
     "arraystream.codecs": {
         "merlin": "detector-merlin",
-        "bslz4": "detector-dectris",
-        "lz4": "detector-dectris",
+        "dectris": "detector-dectris",
     },
     "arraystream.simulators": {
         "merlin": "detector-merlin",

@@ -20,11 +20,42 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from arraystream import Connection, ConnectionState
 from livestem._figures import Meter
 from livestem._live_run import Job, Outcome
 from livestem._preview import Preview
 
 REFRESHES_PER_S = 8
+
+
+class WaitingLine:
+    """Says what is waited for, and why it may not come; looks each time the terminal is redrawn.
+
+    Parameters
+    ----------
+    connection
+        Is waiting for an acquisition.
+    url
+        Of the detector, for the text.
+    """
+
+    def __init__(self, connection: Connection, url: str) -> None:
+        self._connection = connection
+        self._url = url
+        self._n_stale = connection.statistics().n_stale
+
+    def hint(self) -> str:
+        """Say why no acquisition has begun, as far as that shows; empty if it doesn't."""
+        n_stale = self._connection.statistics().n_stale - self._n_stale
+        if self._connection.state in (ConnectionState.CONNECTING, ConnectionState.FAILED):
+            return "the connection is lost, and is being made anew"
+        if n_stale > 0:
+            return f"{n_stale} frames came of a scan that was armed before: arm the detector again"
+        return ""
+
+    def __rich__(self) -> Text:
+        hint = self.hint()
+        return Text(f"waiting for a scan on {self._url} (Ctrl-C ends)" + (f" · {hint}" if hint else ""))
 
 
 class _StatusLine:

@@ -39,5 +39,5 @@ def detectors() -> None:
         "arraystream.sources",
         noun="detector",
         describe=_describe,
-        advice="No detector is installed.  For a Merlin: pip install detector-merlin",
+        advice="No detector is installed.  E.g. for a Merlin: pip install detector-merlin",
     )

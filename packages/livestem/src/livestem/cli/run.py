@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from livestem._live_run import Job, Outcome
     from livestem._results import Scales
 
+    from ._display import WaitingLine
+
 OPEN_TIMEOUT_S = 5.0
 SCAN_OPTIONS = ("sync_offset", "flyback", "flyback_lines", "snake", "repeats", "endless")
 USUAL_FRAME, USUAL_DTYPES = (256, 256), ("u1", "u2")
@@ -44,6 +46,7 @@ Process scans of the live detector at URL, or a file; write pictures and numbers
 Examples
   livestem run merlin://127.0.0.1 --scan 128x128 --udf sum --udf com --out result/
   livestem run merlin://192.168.0.10 --udf adf=ring:inner=40,outer=120 --step 0.05nm --live
+  livestem run dectris://192.168.0.20 --scan 512x512 --udf com
   livestem run merlin://127.0.0.1 --scan 256x256 --acquisitions 0 --executor processes
   livestem run merlin://127.0.0.1 --scan 128x128 --endless --flyback 4 --live
   livestem run merlin://127.0.0.1 --scan 64x64 --repeats 10 --snake --sync-offset 3
@@ -365,11 +368,12 @@ def _one_scan(
     from livestem._preview import Preview
     from livestem._results import write_results
 
-    from ._display import ScanDisplay
+    from ._display import ScanDisplay, WaitingLine
     from ._summary import print_summary
 
-    with console.status(f"waiting for a scan on {wishes.url} (Ctrl-C ends)"):
-        acquisition = _next_acquisition(wishes, context, connection)
+    waiting = WaitingLine(connection, wishes.url)
+    with console.status(waiting):
+        acquisition = _next_acquisition(wishes, context, connection, waiting)
     scan_text = shape_text(acquisition.nav_shape)
     job = _job(wishes, context, algorithms, corrections, acquisition.scan)
     folder.mkdir(parents=True, exist_ok=True)
@@ -386,7 +390,9 @@ def _one_scan(
     return outcome
 
 
-def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connection) -> Acquisition:
+def _next_acquisition(
+    wishes: _Wishes, context: LiveContext, connection: Connection, waiting: WaitingLine
+) -> Acquisition:
     from livestem._software_trigger import SoftwareTrigger
 
     if wishes.arm or wishes.trigger:
@@ -403,7 +409,7 @@ def _next_acquisition(wishes: _Wishes, context: LiveContext, connection: Connect
     if pending is None:
         raise AcquisitionTimeout(
             f"{wishes.url}: no scan began within {wishes.timeout:g} s; "
-            "arm the detector, or pass --arm to have it armed"
+            + (waiting.hint() or "arm the detector, or pass --arm to have it armed")
         )
     return context.make_acquisition(
         connection, wishes.scan, pending_aq=pending, timeout=wishes.timeout, **wishes.scan_options
