@@ -1,9 +1,12 @@
 //! The Python face of `dectris-core`: thin, every call that works or waits releases the GIL.
 
+mod sender;
+
 use pyo3::prelude::*;
 
 /// The private extension module.
 #[pymodule(gil_used = false)]
-fn _dectris(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _dectris(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<sender::PySender>()?;
     Ok(())
 }
