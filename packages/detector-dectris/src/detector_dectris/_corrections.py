@@ -16,6 +16,8 @@ from arraystream import ProtocolError
 from ._simplon import SimplonClient
 from ._simplon_errors import SimplonUnknownKeyError
 
+_IMAGE_DIMS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class PixelCorrections:
@@ -47,7 +49,8 @@ class PixelCorrections:
 
         Pixels with any bit in the mask are excluded, whether the detector has applied the mask or not: that
         only means that they read the largest value, or 0.  Inside of wider gaps, where no neighbour has
-        data either, pixels are set to 0.  The flat field is a gain unless the detector has applied it
+        data either, pixels are set to 0; with several channels all masked ones are, for neighbours along that
+        axis are no neighbours on the detector.  The flat field is a gain unless the detector has applied it
         already.
         """
         data: dict[str, Any] = {}
@@ -55,24 +58,24 @@ class PixelCorrections:
             data["gain"] = self.flatfield
         if self.pixel_mask is not None and self.pixel_mask.any():
             excluded = self.pixel_mask != 0
-            data["excluded_pixels"] = excluded
-            alone = excluded & ~_has_good_neighbour(excluded)
-            if alone.any():
+            unusable = excluded
+            if excluded.ndim == _IMAGE_DIMS:
+                data["excluded_pixels"] = excluded
+                unusable = excluded & ~_has_good_neighbour(excluded)
+            if unusable.any():
                 gain = data.get("gain")
                 gain = np.ones(excluded.shape, np.float32) if gain is None else gain.copy()
-                gain[alone] = 0
-                data |= {"gain": gain, "allow_empty": True}
+                gain[unusable] = 0
+                data |= {"gain": gain} | ({"allow_empty": True} if "excluded_pixels" in data else {})
         return data
 
 
 def _has_good_neighbour(excluded: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell of each pixel whether one of the eight around it is in order; channels are apart."""
-    good = np.pad(~excluded, [(0, 0)] * (excluded.ndim - 2) + [(1, 1), (1, 1)])
-    rows, columns = excluded.shape[-2:]
+    """Tell of each pixel whether one of the eight around it is in order."""
+    good = np.pad(~excluded, 1)
+    rows, columns = excluded.shape
     shifts = ((y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1))
-    found: NDArray[np.bool_] = np.logical_or.reduce(
-        [good[..., y : y + rows, x : x + columns] for y, x in shifts]
-    )
+    found: NDArray[np.bool_] = np.logical_or.reduce([good[y : y + rows, x : x + columns] for y, x in shifts])
     return found
 
 
