@@ -1,5 +1,8 @@
 //! The Python face of `dectris-core`: thin, every call that works or waits releases the GIL.
 
+mod decoder;
+mod encode;
+mod errors;
 mod sender;
 
 use pyo3::prelude::*;
@@ -7,6 +10,8 @@ use pyo3::prelude::*;
 /// The private extension module.
 #[pymodule(gil_used = false)]
 fn _dectris(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<decoder::PyDecoder>()?;
+    module.add_function(wrap_pyfunction!(encode::encode, module)?)?;
     module.add_class::<sender::PySender>()?;
     Ok(())
 }

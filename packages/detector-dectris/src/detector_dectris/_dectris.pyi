@@ -1,10 +1,110 @@
 """Receiver, codec and sender of detector_dectris, in Rust.  Private: use the package's names."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, final
 
 import numpy as np
 import numpy.typing as npt
+
+@final
+class Decoder:
+    """Decodes the images of one format from frame records or files.  Thread-safe; releases the GIL.
+
+    Parameters
+    ----------
+    compression
+        ``bslz4``, ``lz4`` (framing of HDF5 filter 32004), ``lz4-block`` (bare) or ``none``.
+    element_bytes
+        Of a pixel: 1, 2 or 4, unsigned.
+    image_shape
+        Rows and columns.
+    big_endian
+        Byte order of the pixels before they were compressed.
+    n_blobs
+        Blobs of a record.
+    blob
+        Which of them to decode; ``None`` for all, along a first axis.
+    vectorise
+        Use vector instructions where the processor has them.
+
+    Raises
+    ------
+    CodecError
+        If there is no such format.
+    """
+
+    def __new__(
+        cls,
+        compression: str,
+        element_bytes: int,
+        image_shape: tuple[int, int],
+        *,
+        big_endian: bool = False,
+        n_blobs: int = 1,
+        blob: int | None = 0,
+        vectorise: bool = True,
+    ) -> Decoder: ...
+    @property
+    def item_shape(self) -> list[int]:
+        """``(rows, columns)``, or ``(n_blobs, rows, columns)`` for all blobs."""
+    @property
+    def dtype(self) -> str:
+        """Native type of a pixel: ``u1``, ``u2`` or ``u4``."""
+    def decode(
+        self,
+        payload: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.uint64],
+        rows: tuple[int, int],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Decode a band of rows of some records and cast to ``out.dtype``; see `arraystream.Decoder`.
+
+        Integers that do not fit ``out.dtype`` are cut off, as by ``astype``.
+
+        Raises
+        ------
+        CodecError
+            If a record reaches beyond `payload`, a blob is not what it should be, or shapes do not fit; the
+            message says which item of the request, which blob, which block.  `out` may be partly written.
+        """
+    def decode_blobs(
+        self,
+        payload: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.uint64],
+        lengths: npt.NDArray[np.uint64],
+        rows: tuple[int, int],
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Decode blobs without records; `starts` and `lengths`: ``(m,)``, for all blobs ``(m, n_blobs)``.
+
+        Raises
+        ------
+        CodecError
+            As for `decode`.
+        """
+
+def encode(images: npt.NDArray[Any], compression: str, block_bytes: int = 8192) -> list[bytes]:
+    """Encode images as a detector does.  Releases the GIL.
+
+    Parameters
+    ----------
+    images
+        ``(n, rows, columns)`` of u1, u2 or u4; for big-endian pixels give ``images.byteswap()``.
+    compression
+        ``bslz4``, ``lz4`` (framing of HDF5 filter 32004), ``lz4-block`` (bare) or ``none``.
+    block_bytes
+        Size of blocks of ``bslz4`` and ``lz4`` as written in the header; 0 stands for 8192.
+
+    Returns
+    -------
+    blobs
+        One for each image.
+
+    Raises
+    ------
+    CodecError
+        If the array or the size of blocks does not fit.
+    """
 
 class Sender:
     """The ZeroMQ socket a simulated detector sends with: PUSH, bound.

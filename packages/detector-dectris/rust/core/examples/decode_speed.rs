@@ -9,7 +9,7 @@ use dectris_core::codec::{Compression, Decoder, Element, Pixel};
 
 fn speed<T: Pixel>(blob: &[u8], element: Element, n_pixels: usize, vectorise: bool) -> f64 {
     let mut out = vec![T::default(); n_pixels];
-    let mut decoder = Decoder::new(Compression::Bslz4, element, n_pixels).with_vectorise(vectorise);
+    let decoder = Decoder::new(Compression::Bslz4, element, n_pixels).with_vectorise(vectorise);
     let mut best = f64::INFINITY;
     let repeats = (50_000_000 / (n_pixels * element.size())).max(1);
     for _ in 0..9 {

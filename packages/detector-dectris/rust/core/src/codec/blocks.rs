@@ -6,10 +6,10 @@
 
 use super::{BlobError, Compression};
 
-const HEADER_BYTES: usize = 12;
-const DEFAULT_BLOCK_BYTES: usize = 8192;
+pub(super) const HEADER_BYTES: usize = 12;
+pub(super) const DEFAULT_BLOCK_BYTES: usize = 8192;
 /// Nobody sends more; it bounds the memory that a header can ask for.
-const MOST_BLOCK_BYTES: usize = 1 << 24;
+pub(super) const MOST_BLOCK_BYTES: usize = 1 << 24;
 
 /// A piece of an image.
 #[derive(Debug)]
@@ -102,6 +102,14 @@ impl<'a> Blocks<'a> {
         Ok(blocks)
     }
 
+    /// After the last block: nothing may follow.
+    pub fn finish(&self) -> Result<(), BlobError> {
+        match self.blob.len().saturating_sub(self.at) {
+            0 => Ok(()),
+            found => Err(BlobError::LeftOver { found }),
+        }
+    }
+
     fn cut(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], BlobError> {
         let needed = self.at.saturating_add(n);
         let bytes = self.blob.get(self.at..needed).ok_or(BlobError::Truncated {
@@ -119,7 +127,7 @@ impl<'a> Blocks<'a> {
         let mut stored = self.compression == Compression::None;
         let bytes = match self.compression {
             Compression::None => self.cut(n.saturating_mul(self.size), "the pixels")?,
-            Compression::Lz4Block => self.blob,
+            Compression::Lz4Block => self.cut(self.blob.len(), "the block")?,
             Compression::Bslz4 if n < 8 => {
                 stored = true;
                 self.cut(n * self.size, "the last pixels")?
@@ -133,6 +141,15 @@ impl<'a> Blocks<'a> {
                 self.cut(length, "a block")?
             }
         };
+        // LZ4 makes at most 255 bytes of one: checked before memory is asked for.
+        let expected = n.saturating_mul(self.size);
+        if !stored && bytes.len().saturating_mul(255) < expected {
+            return Err(BlobError::Implausible {
+                index: self.index,
+                compressed: bytes.len(),
+                expected,
+            });
+        }
         let block = Block {
             index: self.index,
             first: self.first,

@@ -7,9 +7,16 @@
 
 mod bitshuffle;
 mod blocks;
+mod encode;
 mod pixel;
+mod record;
 
+pub use encode::{EncodeError, encode};
 pub use pixel::{Element, Pixel};
+pub use record::{DecodeError, Records};
+
+use std::cell::RefCell;
+use std::str::FromStr;
 
 use blocks::{Block, Blocks};
 use thiserror::Error;
@@ -25,6 +32,41 @@ pub enum Compression {
     Lz4,
     /// Blocks of bit-transposed pixels in LZ4 (`bslz4`, HDF5 filter 32008).
     Bslz4,
+}
+
+impl Compression {
+    /// All, by their names in `codec_params`.
+    pub const NAMES: [(&'static str, Compression); 4] = [
+        ("bslz4", Compression::Bslz4),
+        ("lz4", Compression::Lz4),
+        ("lz4-block", Compression::Lz4Block),
+        ("none", Compression::None),
+    ];
+
+    /// Its name in `codec_params`.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(_, compression)| *compression == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+/// Nothing is compressed so.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("compression {0:?} is not known; use bslz4, lz4, lz4-block or none")]
+pub struct UnknownCompression(String);
+
+impl FromStr for Compression {
+    type Err = UnknownCompression;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, compression)| *compression)
+            .ok_or_else(|| UnknownCompression(name.to_owned()))
+    }
 }
 
 /// A blob that can't be decoded.
@@ -59,6 +101,22 @@ pub enum BlobError {
         /// Upper limit.
         most: usize,
     },
+    /// There are bytes behind the last pixel.
+    #[error("{found} bytes follow the last block; the image is complete without them")]
+    LeftOver {
+        /// How many.
+        found: usize,
+    },
+    /// So few bytes can't hold so many pixels.
+    #[error("block {index} of {compressed} bytes can't hold {expected} bytes of pixels")]
+    Implausible {
+        /// Which block.
+        index: usize,
+        /// Its compressed size.
+        compressed: usize,
+        /// The size it should have.
+        expected: usize,
+    },
     /// A block does not decompress.
     #[error("block {index} of {compressed} bytes does not decompress to {expected} bytes: {reason}")]
     Block {
@@ -85,17 +143,26 @@ pub enum BlobError {
     },
 }
 
-/// Decodes images of one format.
-#[derive(Debug, Clone)]
+/// Decodes images of one format.  Any number of threads may use it at once.
+#[derive(Debug, Clone, Copy)]
 pub struct Decoder {
     compression: Compression,
     element: Element,
     big_endian: bool,
     n_pixels: usize,
     vectorise: bool,
-    /// One block as compressed in the blob, and one of pixels; reused from call to call.
-    scratch: Vec<u8>,
+}
+
+/// One block as compressed in the blob, and one of pixels.
+#[derive(Debug, Default)]
+struct Scratch {
+    planes: Vec<u8>,
     pixels: Vec<u8>,
+}
+
+thread_local! {
+    /// Each thread keeps its own from call to call.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Decoder {
@@ -107,8 +174,6 @@ impl Decoder {
             big_endian: false,
             n_pixels,
             vectorise: true,
-            scratch: Vec::new(),
-            pixels: Vec::new(),
         }
     }
 
@@ -126,10 +191,43 @@ impl Decoder {
         self
     }
 
+    /// How images are packed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Type of a pixel as sent.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Whether the pixels are big-endian.
+    pub fn is_big_endian(&self) -> bool {
+        self.big_endian
+    }
+
+    /// Pixels of an image.
+    pub fn n_pixels(&self) -> usize {
+        self.n_pixels
+    }
+
     /// Decode pixels `start..start + out.len()` of an image, cast as by `as`.
     ///
     /// Blocks outside of the range are skipped without being decompressed.
-    pub fn decode<T: Pixel>(&mut self, blob: &[u8], start: usize, out: &mut [T]) -> Result<(), BlobError> {
+    pub fn decode<T: Pixel>(&self, blob: &[u8], start: usize, out: &mut [T]) -> Result<(), BlobError> {
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => self.decode_with(&mut scratch, blob, start, out),
+            Err(_) => self.decode_with(&mut Scratch::default(), blob, start, out),
+        })
+    }
+
+    fn decode_with<T: Pixel>(
+        &self,
+        scratch: &mut Scratch,
+        blob: &[u8],
+        start: usize,
+        out: &mut [T],
+    ) -> Result<(), BlobError> {
         let stop = start.saturating_add(out.len());
         if stop > self.n_pixels {
             return Err(BlobError::Range {
@@ -140,65 +238,58 @@ impl Decoder {
             });
         }
         let size = self.element.size();
-        let blocks = Blocks::open(self.compression, blob, self.n_pixels, size)?;
-        let (mut scratch, mut pixels) = (
-            std::mem::take(&mut self.scratch),
-            std::mem::take(&mut self.pixels),
-        );
-        let mut result = Ok(());
-        for block in blocks {
-            result = block.and_then(|block| {
-                let (first, last) = (block.first.max(start), (block.first + block.n).min(stop));
-                if first >= last {
-                    return Ok(());
-                }
-                let Some(places) = out.get_mut(first - start..last - start) else {
-                    return Ok(());
-                };
-                let bytes = self.unpack(&block, &mut scratch, &mut pixels)?;
-                let from = (first - block.first) * size;
-                let wanted = bytes.get(from..from + places.len() * size).unwrap_or_default();
-                self.cast(wanted, places);
-                Ok(())
-            });
-            if result.is_err() {
-                break;
+        for block in Blocks::open(self.compression, blob, self.n_pixels, size)? {
+            let block = block?;
+            let (first, last) = (block.first.max(start), (block.first + block.n).min(stop));
+            if first >= last {
+                continue;
             }
+            let Some(places) = out.get_mut(first - start..last - start) else {
+                continue;
+            };
+            let bytes = self.unpack(&block, scratch)?;
+            let from = (first - block.first) * size;
+            let wanted = bytes.get(from..from + places.len() * size).unwrap_or_default();
+            pixel::cast(wanted, self.element, self.big_endian, self.vectorise, places);
         }
-        (self.scratch, self.pixels) = (scratch, pixels);
-        result
+        Ok(())
     }
 
     /// Return the native bytes of a block.
-    fn unpack<'a>(
-        &self,
-        block: &Block<'a>,
-        scratch: &'a mut Vec<u8>,
-        pixels: &'a mut Vec<u8>,
-    ) -> Result<&'a [u8], BlobError> {
+    fn unpack<'a>(&self, block: &Block<'a>, scratch: &'a mut Scratch) -> Result<&'a [u8], BlobError> {
         let size = self.element.size();
         if block.stored {
             return Ok(block.bytes);
         }
-        // Sizes are bounded: `Blocks` has checked them against the image.
-        scratch.resize(block.n * size, 0);
-        let written = lz4_flex::block::decompress_into(block.bytes, scratch);
+        let Scratch { planes, pixels } = scratch;
+        planes.resize(block.n * size, 0);
+        let written = lz4_flex::block::decompress_into(block.bytes, planes);
         match written {
-            Ok(n) if n == scratch.len() => {}
+            Ok(n) if n == planes.len() => {}
             Ok(n) => return Err(block.error(size, format!("it has {n} bytes"))),
             Err(error) => return Err(block.error(size, error.to_string())),
         }
         if self.compression != Compression::Bslz4 {
-            return Ok(scratch);
+            return Ok(planes);
         }
         pixels.resize(block.n * size, 0);
-        bitshuffle::untranspose(scratch, size, pixels, self.vectorise);
+        bitshuffle::untranspose(planes, size, pixels, self.vectorise);
         Ok(pixels)
     }
+}
 
-    fn cast<T: Pixel>(&self, bytes: &[u8], out: &mut [T]) {
-        pixel::cast(bytes, self.element, self.big_endian, self.vectorise, out);
-    }
+/// Check the header of a blob and the lengths of its blocks, without decompressing anything.
+///
+/// What passes can still fail to decode: the bytes within the blocks are not looked at.
+pub fn inspect(
+    blob: &[u8],
+    compression: Compression,
+    element_bytes: usize,
+    n_pixels: usize,
+) -> Result<(), BlobError> {
+    let mut blocks = Blocks::open(compression, blob, n_pixels, element_bytes)?;
+    blocks.by_ref().try_for_each(|block| block.map(drop))?;
+    blocks.finish()
 }
 
 #[cfg(test)]

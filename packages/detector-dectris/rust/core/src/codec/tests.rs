@@ -186,7 +186,7 @@ proptest! {
         let start = (cut.0 * n as f64) as usize;
         let stop = start + (cut.1 * (n - start) as f64) as usize;
         let wanted = as_u32(&pixels, size)[start..stop].to_vec();
-        let mut decoder = Decoder::new(compression, element_of(size), n).with_vectorise(vectorise);
+        let decoder = Decoder::new(compression, element_of(size), n).with_vectorise(vectorise);
         let mut out = vec![7_u32; stop - start];
         decoder.decode(&blob, start, &mut out).unwrap();
         prop_assert_eq!(&out, &wanted);
@@ -218,7 +218,7 @@ proptest! {
         let n = pixels.len() / 2;
         let mut blob = blob_of(&pixels[..2 * n], 2, 256, true);
         let mut out = vec![0_u16; n];
-        let mut decoder = Decoder::new(Compression::Bslz4, Element::U16, n);
+        let decoder = Decoder::new(Compression::Bslz4, Element::U16, n);
         let short = cut.index(blob.len());
         prop_assert!(decoder.decode(&blob[..short], 0, &mut out).is_err());
         *at.get_mut(&mut blob) ^= flip;

@@ -42,6 +42,25 @@ fn scalar(planes: &[u8], size: usize, n: usize, first: usize, out: &mut [u8]) {
     }
 }
 
+/// Transpose a block of elements of `size` bytes; what `untranspose` undoes.
+pub(super) fn transpose(elements: &[u8], size: usize, planes: &mut [u8]) {
+    let stride = elements.len() / (8 * size.max(1));
+    for (group, eight) in elements.chunks_exact(8 * size.max(1)).enumerate() {
+        for byte in 0..size {
+            let mut column = [0; 8];
+            for (value, element) in column.iter_mut().zip(eight.chunks_exact(size)) {
+                *value = element.get(byte).copied().unwrap_or_default();
+            }
+            let square = transpose_square(u64::from_le_bytes(column)).to_le_bytes();
+            for (bit, value) in square.into_iter().enumerate() {
+                if let Some(place) = planes.get_mut((8 * byte + bit) * stride + group) {
+                    *place = value;
+                }
+            }
+        }
+    }
+}
+
 /// Transpose a square of 8 × 8 bits: bit `i` of byte `k` becomes bit `k` of byte `i`.
 fn transpose_square(square: u64) -> u64 {
     let mut x = square;
