@@ -106,6 +106,88 @@ def encode(images: npt.NDArray[Any], compression: str, block_bytes: int = 8192) 
         If the array or the size of blocks does not fit.
     """
 
+@final
+class Receiver:
+    """Receives acquisitions into a ring of shared memory, in a thread of its own.
+
+    It connects by itself, and again whenever the connection breaks, until it is closed.  Stacks are
+    tagged with the number of their acquisition; their offsets point at frame records.  Thread-safe; every
+    call that waits releases the GIL.
+
+    Parameters
+    ----------
+    endpoints
+        ZeroMQ endpoints of the detector's computer, e.g. ``tcp://host:9999`` and ``tcp://host:31001``; one
+        socket is connected to all of them.  Each message tells by itself of which stream it is.
+    slot_bytes, n_slots
+        Size of the ring.
+    flush_interval
+        A stack is handed over when its first frame is so old, seconds, even if the slot is not full.
+    stall_timeout
+        Silence within an acquisition that ends it, seconds; by default 20 frame times, at least 10 s.
+    channel
+        Name of the channel to keep, ``"all"``, or ``None`` for the first one.  Only what is kept is
+        written into frame records.
+
+    Raises
+    ------
+    ConnectionFailed
+        If an endpoint is none.
+    StreamError
+        If the memory is not there.
+    """
+
+    def __new__(
+        cls,
+        endpoints: Sequence[str],
+        *,
+        slot_bytes: int,
+        n_slots: int,
+        flush_interval: float = 0.01,
+        stall_timeout: float | None = None,
+        channel: str | None = None,
+    ) -> Receiver: ...
+    def next_event(self, timeout: float) -> tuple[str, int, dict[str, Any]] | None:
+        """Wait for the next event; ``None`` if none came in time or the receiver is over.
+
+        Returns
+        -------
+        name
+            ``connected``, ``disconnected``, ``armed``, ``first_frame`` or ``ended``.
+        acquisition
+            Its number, counted from 1; 0 for events of the connection.
+        details
+            As `arraystream.NativeReceiver` has them.  ``armed``: meta has series, stream_version, channels
+            and header, and there are pixel_mask (u4) and flatfield (f4), two-dimensional arrays of the kept
+            channel, the first one if all are kept, or ``None``.  ``first_frame``: meta has kept_channels.
+        """
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread has ended: no event will come any more."""
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last: the connection, or a message that can't be used; empty if nothing did."""
+
+    def attach(self, acquisition: int) -> tuple[int, int]:
+        """Admit a consumer to an acquisition; gives its number and its file descriptor."""
+
+    def settle(self, consumer: int, tokens: Sequence[int]) -> bool:
+        """Mark stacks as done, all or nothing; ``False`` if the consumer was taken for dead."""
+
+    def abort(self) -> None:
+        """End the present acquisition here; the rest of it is received and discarded."""
+
+    def abandon(self, acquisition: int) -> None:
+        """Nobody wants this acquisition: what is there of it is dropped, the rest discarded."""
+
+    def counters(self) -> dict[str, Any]:
+        """Return the fields of `arraystream.ConnectionStatistics`."""
+
+    def close(self) -> None:
+        """End the thread and close the ring.  Idempotent."""
+
 class Sender:
     """The ZeroMQ socket a simulated detector sends with: PUSH, bound.
 
