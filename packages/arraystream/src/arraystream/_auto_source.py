@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import SourceError
-from ._plugins import VENDOR_FILES, load_plugin
+from ._errors import PluginError, SourceError
+from ._plugins import VENDOR_FILES, list_plugins, load_plugin
 from ._sources import ArraySource
 
 _NPY = b"\x93NUMPY"
@@ -81,7 +81,7 @@ def _by_content(path: Path) -> tuple[str, Any]:
         for place in _HDF5_PLACES:
             file.seek(place)
             if file.read(8) == _HDF5:
-                return "hdf5", path
+                return _hdf5_kind(path), path
     if path.suffix.lower() == ".zip" and start.startswith(b"PK"):
         return "zarr", path
     raise SourceError(
@@ -89,3 +89,14 @@ def _by_content(path: Path) -> tuple[str, Any]:
         'numbers use the source "raw" with path, dtype and item_shape; for files of other vendors '
         '"rosettasciio".'
     )
+
+
+def _hdf5_kind(path: Path) -> str:
+    """Return the source that says of an HDF5 file that it is one of its own, else the general one."""
+    for name in list_plugins("arraystream.hdf5_kinds", check=False):
+        try:
+            if load_plugin("arraystream.hdf5_kinds", name)(path):
+                return name
+        except PluginError:
+            continue  # a broken plug-in costs nobody else a file
+    return "hdf5"

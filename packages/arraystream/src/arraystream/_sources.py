@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class ArraySource:
         The index space the source itself states; empty if it states none.
     ends
         Where chunks of a feed best end, the last one at `n_items`; by default anywhere.
+    corrections
+        What the source itself says is wrong with its pixels, see `correction_data`.
     """
 
     def __init__(
@@ -50,12 +52,42 @@ class ArraySource:
         n_items: int,
         index_shape: tuple[int, ...] = (),
         ends: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        corrections: Mapping[str, Any] | None = None,
     ) -> None:
         self.descriptor = descriptor
+        self._corrections = dict(corrections or {})
         self._ends = None if ends is None else [int(end) for end in ends]
         self.n_items = n_items
         self.index_shape = index_shape
         self._reader: RangeReader | None = reader
+
+    @property
+    def reader(self) -> RangeReader:
+        """Gives the bytes of any range of items; for sources made of other sources.
+
+        Raises
+        ------
+        ConnectionClosed
+            After `close`.
+        """
+        if self._reader is None:
+            raise ConnectionClosed("The source has been closed; open it again.")
+        return self._reader
+
+    @property
+    def ends(self) -> tuple[int, ...] | None:
+        """Where chunks of a feed best end; ``None`` for anywhere."""
+        return None if self._ends is None else tuple(self._ends)
+
+    def correction_data(self) -> Mapping[str, Any]:
+        """Return what the source itself says is wrong with its pixels; mostly nothing.
+
+        Returns
+        -------
+        mapping
+            As of `Connection.correction_data`.
+        """
+        return self._corrections
 
     def feed(self, chunk_items: int | None = None) -> RangeFeed:
         """Open a feed over all items.
@@ -71,16 +103,15 @@ class ArraySource:
         ConnectionClosed
             After `close`.
         """
-        if self._reader is None:
-            raise ConnectionClosed("The source has been closed; open it again.")
+        reader = self.reader
         if chunk_items is None and self._ends is not None:
-            return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, ends=self._ends)
+            return RangeFeed(self.descriptor, reader, n_items=self.n_items, ends=self._ends)
         if chunk_items is None:
             item_bytes = self.descriptor.item_size * self.descriptor.dtype.itemsize
             wanted = self.n_items * item_bytes // _CHUNKS_WANTED
             chunk_bytes = min(max(wanted, WANTED_BYTES), _MOST_CHUNK_BYTES)
             chunk_items = max(1, chunk_bytes // max(1, item_bytes))
-        return RangeFeed(self.descriptor, self._reader, n_items=self.n_items, chunk_items=chunk_items)
+        return RangeFeed(self.descriptor, reader, n_items=self.n_items, chunk_items=chunk_items)
 
     def close(self) -> None:
         """Let go of the data; feeds that are open keep working.  Idempotent."""

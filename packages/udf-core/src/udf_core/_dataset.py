@@ -121,8 +121,10 @@ class SourceDataSet:
         return self._source.descriptor.item_shape
 
     def get_correction_data(self) -> CorrectionSet | None:
-        """Return the corrections that this data set was given."""
-        return self._corrections
+        """Return the corrections that this data set was given, else those that its source states."""
+        if self._corrections is not None:
+            return self._corrections
+        return CorrectionSet.from_mapping(self._source.correction_data())
 
     @property
     def scan(self) -> Scan:
