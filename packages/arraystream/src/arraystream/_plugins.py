@@ -21,6 +21,7 @@ _KNOWN: dict[str, dict[str, str]] = {
         "merlin": "detector-merlin",
         "mib": "detector-merlin",
         "dectris": "detector-dectris",
+        "dectris-h5": "detector-dectris[hdf5]",
         "asi": "detector-asi",
     },
     "arraystream.codecs": {

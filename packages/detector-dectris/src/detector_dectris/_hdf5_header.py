@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._corrections import PixelCorrections
+
 _DETECTOR = "entry/instrument/detector"
 _MOST_VALUES = 16
 _MOST_OBJECTS = 4096
@@ -28,16 +30,13 @@ class Header:
         Numbers, texts and short lists by name.
     units
         Units as the file has them, by name.
-    pixel_mask
-        Not 0 where a pixel is no good, shape ``(rows, columns)``, dtype uint32; ``None`` if there is none.
-    flatfield
-        Factors by which counts are to be multiplied, same shape, dtype float32; ``None`` if there is none.
+    corrections
+        What the detector knows about its pixels.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
-    pixel_mask: npt.NDArray[np.uint32] | None = None
-    flatfield: npt.NDArray[np.float32] | None = None
+    corrections: PixelCorrections = field(default_factory=PixelCorrections)
 
     @property
     def n_announced(self) -> int | None:
@@ -53,31 +52,6 @@ class Header:
         """(triggers, images per trigger) if both are more than one, else empty."""
         shape = tuple(self.values.get(name, 1) for name in ("ntrigger", "nimages"))
         return shape if all(isinstance(extent, int) and extent > 1 for extent in shape) else ()
-
-    def corrections(self, frame_shape: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:
-        """Return what is wrong with the pixels, as `arraystream.Connection.correction_data` does.
-
-        Pixels that the mask names are excluded.  Those of them that have no good neighbour, as within the
-        gaps between modules, are also multiplied by 0, as nothing could replace what they read.  The flat
-        field is the gain, unless the detector applied it itself.
-
-        Parameters
-        ----------
-        frame_shape
-            Rows and columns; a mask of another shape is not for these frames.
-        """
-        found: dict[str, npt.NDArray[Any]] = {}
-        flatfield, mask = self.flatfield, self.pixel_mask
-        applied = self.values.get("flatfield_correction_applied", self.values.get("flatfield_applied", 1))
-        if flatfield is not None and flatfield.shape == frame_shape and not applied and np.any(flatfield != 1):
-            found["gain"] = flatfield
-        if mask is not None and mask.shape == frame_shape and mask.any():
-            excluded = mask != 0
-            found["excluded_pixels"] = excluded
-            lost = excluded & ~_touches(~excluded)
-            if lost.any():
-                found["gain"] = np.where(lost, np.float32(0), found.get("gain", np.float32(1)))
-        return found
 
 
 def read_header(file: Any, channel: str | None = None) -> Header:
@@ -100,9 +74,17 @@ def read_header(file: Any, channel: str | None = None) -> Header:
         unit = dataset.attrs.get("units")
         if unit is not None:
             units[name] = _plain_text(unit)
-    return Header(
-        values, units, _image(file, "pixel_mask", channel, "u4"), _image(file, "flatfield", channel, "f4")
+    flatfield_applied = values.get("flatfield_correction_applied", values.get("flatfield_applied", True))
+    cutoff = values.get("countrate_correction_count_cutoff")
+    corrections = PixelCorrections(
+        pixel_mask=_image(file, "pixel_mask", channel, "u4"),
+        flatfield=_image(file, "flatfield", channel, "f4"),
+        count_cutoff=cutoff if isinstance(cutoff, int) else None,
+        is_flatfield_applied=bool(flatfield_applied),
+        is_mask_applied=bool(values.get("pixel_mask_applied")),
+        is_countrate_applied=bool(values.get("countrate_correction_applied")),
     )
+    return Header(values, units, corrections)
 
 
 def _described(file: Any) -> Iterator[tuple[str, Any]]:
@@ -147,10 +129,3 @@ def _image(file: Any, name: str, channel: str | None, dtype: str) -> npt.NDArray
         if found is not None and getattr(found, "ndim", 0) == 2:
             return np.asarray(found[()]).astype(dtype)
     return None
-
-
-def _touches(good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Where a pixel of an image has a good one beside it, also at a corner, or is good itself."""
-    padded = np.pad(good, 1)
-    rows = padded[:-2] | padded[1:-1] | padded[2:]
-    return np.asarray(rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:])

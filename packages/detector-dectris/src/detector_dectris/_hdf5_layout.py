@@ -186,7 +186,8 @@ def _of_virtual(file: Any, dataset: Any, opened: ExitStack) -> list[Part]:
         target = _member(origin, source.dset_name)
         if target is None:
             raise TruncatedStream(
-                f"{file.filename}: {dataset.name} has frames in {path}::{source.dset_name}, which is not there."
+                f"{file.filename}: {dataset.name} has frames in {path}::{source.dset_name}, "
+                "which is not there."
             )
         simple = simple and target.ndim == dataset.ndim and not target.is_virtual
         parts.append(Part(target, n_frames))
