@@ -10,6 +10,7 @@ Nothing is read here but the structure; data sets stay open as long as the files
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -189,7 +190,8 @@ def _of_virtual(file: Any, dataset: Any, opened: ExitStack) -> list[Part]:
                 f"{file.filename}: {dataset.name} has frames in {path}::{source.dset_name}, "
                 "which is not there."
             )
-        simple = simple and target.ndim == dataset.ndim and not target.is_virtual
+        simple = simple and target.shape[1:] == dataset.shape[1:] and len(target) >= n_frames
+        simple = simple and not target.is_virtual
         parts.append(Part(target, n_frames))
         first += n_frames
     return parts if simple and first == dataset.shape[0] else [Part.whole(dataset)]
@@ -197,22 +199,25 @@ def _of_virtual(file: Any, dataset: Any, opened: ExitStack) -> list[Part]:
 
 def _frames_taken(source: Any, shape: tuple[int, ...], first: int) -> int | None:
     """How many whole frames a source has for a virtual data set from `first` on, if that is all it does."""
-    (to_low, to_high), (from_low, from_high) = (
-        space.get_select_bounds() for space in (source.vspace, source.src_space)
-    )
-    n_frames = int(to_high[0]) - int(to_low[0]) + 1
-    whole = n_frames
-    for extent in shape[1:]:
-        whole *= extent
-    is_simple = (
-        len(to_low) == len(from_low)
-        and to_low[0] == first
-        and not any(to_low[1:])
-        and not any(from_low)
-        and source.vspace.get_select_npoints() == whole == source.src_space.get_select_npoints()
-        and int(from_high[0]) + 1 == n_frames
-    )
-    return n_frames if is_simple else None
+    start, stop = _frame_range(source.vspace, shape)
+    n_frames = stop - start
+    taken = _frame_range(source.src_space, (n_frames, *shape[1:]))
+    return n_frames if start == first and taken == (0, n_frames) else None
+
+
+def _frame_range(space: Any, whole: tuple[int, ...]) -> tuple[int, int]:
+    """Return which frames a selection of HDF5 takes; (-1, -1) if it is no range of whole ones."""
+    import h5py
+
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return 0, whole[0]
+    low, high = space.get_select_bounds()
+    n_frames = int(high[0]) + 1 - int(low[0])
+    frame_size = math.prod(whole[1:])
+    is_range = len(low) == len(whole) and not any(low[1:])
+    if not is_range or space.get_select_npoints() != n_frames * frame_size:
+        return -1, -1
+    return int(low[0]), int(high[0]) + 1
 
 
 def _check_alike(parts: list[Part]) -> None:

@@ -265,8 +265,8 @@ def _meta(path: Path, header: Header, channels: list[str], chosen: int | None) -
 
 def _fitting(header: Header, item_shape: tuple[int, ...]) -> dict[str, Any]:
     """What is wrong with the pixels, as far as it is told for frames of this shape."""
-    return {
-        name: value
-        for name, value in header.corrections.correction_data.items()
-        if np.shape(value) in ((), item_shape)
-    }
+    data = header.corrections.correction_data
+    fitting = {name: value for name, value in data.items() if np.shape(value) in ((), item_shape)}
+    if "gain" in fitting and np.all(fitting["gain"] == 1):
+        del fitting["gain"]  # it would only turn counts into floats
+    return fitting
