@@ -311,6 +311,19 @@ def test_errors_say_which_connection_and_why(connection, receiver):
         connection.wait_for_acquisition(0.01)
 
 
+def test_of_acquisitions_over_before_anybody_asked_only_mistakes_are_heard_of(connection, receiver):
+    receiver.begin(2)
+    receiver.end("aborted")
+    receiver.begin(2)
+    receiver.end("failed", "no such channel", "protocol")
+    receiver.begin(2)
+    pending = connection.wait_for_acquisition(DEADLINE)
+    assert pending.number == 2
+    with pytest.raises(ProtocolError, match="no such channel"):
+        connection.wait_for_first_item(pending, DEADLINE)
+    assert connection.wait_for_acquisition(DEADLINE).number == 3
+
+
 def test_a_feed_is_given_once(connection, receiver):
     receiver.begin(2)
     pending = connection.wait_for_acquisition(DEADLINE)

@@ -27,6 +27,8 @@ _KNOWN: dict[str, dict[str, str]] = {
     "arraystream.codecs": {
         "merlin": "detector-merlin",
         "dectris": "detector-dectris",
+        "bslz4": "detector-dectris",
+        "lz4": "detector-dectris",
     },
     "arraystream.simulators": {
         "merlin": "detector-merlin",

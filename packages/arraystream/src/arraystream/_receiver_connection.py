@@ -275,8 +275,9 @@ class ReceiverConnection(Connection):
         for number, acquisition in sorted(self._acquisitions.items()):
             if acquisition.is_taken or acquisition.is_gone:
                 continue
-            if acquisition.verdict is not None and acquisition.descriptor is None:
-                # Armed and aborted before anybody asked.
+            verdict = acquisition.verdict
+            if verdict and acquisition.descriptor is None and not isinstance(verdict.error, ProtocolError):
+                # Armed and aborted before anybody asked; a mistake has to be heard of.
                 del self._acquisitions[number]
                 continue
             acquisition.is_taken = True
