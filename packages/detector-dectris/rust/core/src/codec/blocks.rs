@@ -4,6 +4,7 @@
 //! bytes big-endian size of a block, then blocks, each behind its 4-byte big-endian compressed length.  A
 //! bitshuffled image ends with a shorter block of a multiple of 8 pixels, and up to 7 pixels as they are.
 
+use super::lz4::Lz4Error;
 use super::{BlobError, Compression};
 
 pub(super) const HEADER_BYTES: usize = 12;
@@ -22,13 +23,15 @@ pub(super) struct Block<'a> {
     pub n: usize,
     /// As in the blob.
     pub bytes: &'a [u8],
+    /// The same and everything behind it in the blob.
+    pub readable: &'a [u8],
     /// Whether `bytes` are the pixels themselves.
     pub stored: bool,
 }
 
 impl Block<'_> {
     /// The error of a block that does not decompress.
-    pub fn error(&self, size: usize, reason: String) -> BlobError {
+    pub fn error(&self, size: usize, reason: Lz4Error) -> BlobError {
         BlobError::Block {
             index: self.index,
             compressed: self.bytes.len(),
@@ -150,7 +153,9 @@ impl<'a> Blocks<'a> {
                 expected,
             });
         }
+        let readable = self.blob.get(self.at - bytes.len()..).unwrap_or(bytes);
         let block = Block {
+            readable,
             index: self.index,
             first: self.first,
             n,

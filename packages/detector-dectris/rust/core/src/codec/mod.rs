@@ -8,16 +8,19 @@
 mod bitshuffle;
 mod blocks;
 mod encode;
+mod lz4;
 mod pixel;
 mod record;
 
 pub use encode::{EncodeError, encode};
+pub use lz4::Lz4Error;
 pub use pixel::{Element, Pixel};
 pub use record::{DecodeError, Records};
 
 use std::cell::RefCell;
 use std::str::FromStr;
 
+use bitshuffle::Planes;
 use blocks::{Block, Blocks};
 use thiserror::Error;
 
@@ -127,7 +130,7 @@ pub enum BlobError {
         /// The size it should have.
         expected: usize,
         /// What is wrong.
-        reason: String,
+        reason: Lz4Error,
     },
     /// The request is not for pixels of this image.
     #[error("pixels {start}..{stop} into {room} places, of an image with {n_pixels} pixels")]
@@ -153,11 +156,12 @@ pub struct Decoder {
     vectorise: bool,
 }
 
-/// One block as compressed in the blob, and one of pixels.
+/// One block as compressed in the blob, if nothing may be read behind it there, and as decompressed; both
+/// with the slack that LZ4 takes.
 #[derive(Debug, Default)]
 struct Scratch {
-    planes: Vec<u8>,
-    pixels: Vec<u8>,
+    source: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 thread_local! {
@@ -247,34 +251,75 @@ impl Decoder {
             let Some(places) = out.get_mut(first - start..last - start) else {
                 continue;
             };
-            let bytes = self.unpack(&block, scratch)?;
-            let from = (first - block.first) * size;
-            let wanted = bytes.get(from..from + places.len() * size).unwrap_or_default();
-            pixel::cast(wanted, self.element, self.big_endian, self.vectorise, places);
+            let skipped = first - block.first;
+            if block.stored {
+                self.cast(block.bytes, skipped, places);
+                continue;
+            }
+            let n = block.n * size;
+            let planes = if self.compression == Compression::Bslz4 {
+                let stride = block.n / 8;
+                let present = self.decompress(&block, n, stride, scratch)?;
+                Some((stride, present))
+            } else {
+                self.decompress(&block, n, n, scratch)?;
+                None
+            };
+            let bytes = scratch.bytes.get(..n).unwrap_or_default();
+            match planes {
+                None => self.cast(bytes, skipped, places),
+                Some((stride, present)) => Planes {
+                    bytes,
+                    stride,
+                    present,
+                    size,
+                    big_endian: self.big_endian,
+                }
+                .untranspose(skipped, places, self.vectorise),
+            }
         }
         Ok(())
     }
 
-    /// Return the native bytes of a block.
-    fn unpack<'a>(&self, block: &Block<'a>, scratch: &'a mut Scratch) -> Result<&'a [u8], BlobError> {
-        let size = self.element.size();
-        if block.stored {
-            return Ok(block.bytes);
+    /// Decompress a block of `n` bytes into the scratch; return how many planes of `stride` bytes are there:
+    /// what is behind them is zero, and not written.
+    fn decompress(
+        &self,
+        block: &Block<'_>,
+        n: usize,
+        stride: usize,
+        scratch: &mut Scratch,
+    ) -> Result<usize, BlobError> {
+        let Scratch { source, bytes } = scratch;
+        // Sizes are bounded: `Blocks` has checked them against the image and the blob.
+        if bytes.len() < n + lz4::SLACK {
+            bytes.resize(n + lz4::SLACK, 0);
         }
-        let Scratch { planes, pixels } = scratch;
-        planes.resize(block.n * size, 0);
-        let written = lz4_flex::block::decompress_into(block.bytes, planes);
-        match written {
-            Ok(n) if n == planes.len() => {}
-            Ok(n) => return Err(block.error(size, format!("it has {n} bytes"))),
-            Err(error) => return Err(block.error(size, error.to_string())),
+        let length = block.bytes.len();
+        let readable = if block.readable.len() - length >= lz4::SOURCE_SLACK {
+            block.readable
+        } else {
+            source.clear();
+            source.extend_from_slice(block.bytes);
+            source.extend_from_slice(&[0; lz4::SOURCE_SLACK]);
+            source
+        };
+        let zero_from = lz4::decompress(readable, length, bytes, n, self.vectorise)
+            .map_err(|reason| block.error(self.element.size(), reason))?;
+        if zero_from == n {
+            return Ok(n / stride.max(1));
         }
-        if self.compression != Compression::Bslz4 {
-            return Ok(planes);
+        let present = Planes::rounded(zero_from.div_ceil(stride.max(1)));
+        if let Some(rest) = bytes.get_mut(zero_from..n.min(present * stride)) {
+            rest.fill(0);
         }
-        pixels.resize(block.n * size, 0);
-        bitshuffle::untranspose(planes, size, pixels, self.vectorise);
-        Ok(pixels)
+        Ok(present)
+    }
+
+    /// Cast the pixels from number `skipped` on.
+    fn cast<T: Pixel>(&self, bytes: &[u8], skipped: usize, places: &mut [T]) {
+        let wanted = bytes.get(skipped * self.element.size()..).unwrap_or_default();
+        pixel::cast(wanted, self.element, self.big_endian, self.vectorise, places);
     }
 }
 

@@ -59,8 +59,9 @@ fn cast_plain<T: Pixel>(bytes: &[u8], element: Element, big_endian: bool, out: &
     }
 }
 
+/// Make values of words of `N` bytes, as many as both sides have.
 #[inline(always)]
-fn each<T, const N: usize>(bytes: &[u8], out: &mut [T], value: impl Fn([u8; N]) -> T) {
+pub(super) fn each<T, const N: usize>(bytes: &[u8], out: &mut [T], value: impl Fn([u8; N]) -> T) {
     let (words, _) = bytes.as_chunks::<N>();
     for (word, place) in words.iter().zip(out) {
         *place = value(*word);

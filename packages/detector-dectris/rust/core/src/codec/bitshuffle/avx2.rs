@@ -1,43 +1,83 @@
 //! The transposition with AVX2: 256 elements at a time.
 //!
-//! Eight planes of one byte lane are eight registers of 32 plane bytes.  Swapping bits between pairs of
-//! registers (three rounds) leaves in register `i` the bytes of elements `8j + i`; interleaving the
-//! registers (three rounds) brings them in order.  Counts are small, so the planes of the upper bytes are
-//! mostly empty: a group of empty planes is recognised and costs loads only.
+//! Eight planes of one byte of the elements are eight registers of 32 plane bytes.  Swapping bits between
+//! pairs of registers (three rounds) leaves in register `i` the bytes of elements `8j + i`; interleaving the
+//! registers (three rounds) brings them in order.  Counts are small: there are kernels for two and for four
+//! planes, in which the compiler drops what works on zeros.
 
 use std::arch::x86_64::*;
 
-/// Elements that are done together.
-const GROUP: usize = 256;
+use super::{GROUP, Group, Planes};
 
-/// Undo the transposition of as many whole groups as there are; return how many elements were done.
+/// Undo the transposition of group number `at`; `false`, and nothing written, if all of it is zero.
+///
+/// Elements have `planes.width()` bytes in `group`.  The group has to be a whole one.
+#[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn untranspose(planes: &[u8], size: usize, out: &mut [u8]) -> usize {
-    let stride = planes.len() / (8 * size);
-    let n = (8 * stride).min(out.len() / size) / GROUP * GROUP;
-    for (group, places) in out.chunks_exact_mut(GROUP * size).enumerate().take(n / GROUP) {
-        let at = group * (GROUP / 8);
-        match size {
-            1 => bytes(planes, stride, at, places),
-            2 => words(planes, stride, at, places),
-            _ => doubles(planes, stride, at, places),
+pub(super) fn untranspose(planes: &Planes<'_>, at: usize, group: &mut Group) -> bool {
+    let (places, _) = group.as_chunks_mut::<32>();
+    match planes.width() {
+        0 => false,
+        1 => match lane(planes, 0, at) {
+            None => false,
+            Some(lane) => {
+                bytes(lane, places);
+                true
+            }
+        },
+        2 => {
+            let (low, high) = (lane(planes, 0, at), lane(planes, 1, at));
+            if low.is_none() && high.is_none() {
+                return false;
+            }
+            words(low.unwrap_or(zeros()), high.unwrap_or(zeros()), places);
+            true
+        }
+        _ => {
+            let lanes = [0, 1, 2, 3].map(|byte| lane(planes, byte, at));
+            if lanes.iter().all(Option::is_none) {
+                return false;
+            }
+            doubles(lanes.map(|lane| lane.unwrap_or(zeros())), places);
+            true
         }
     }
-    n
 }
 
 type Registers = [__m256i; 8];
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn zeros() -> Registers {
+    [_mm256_setzero_si256(); 8]
+}
 
 /// One byte of 256 elements: register `m` has elements `16m..16m + 16` and `128 + 16m..128 + 16m + 16`;
 /// `None` if all are zero.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn lane(planes: &[u8], stride: usize, byte: usize, at: usize) -> Option<Registers> {
-    let mut rows: Registers = [_mm256_setzero_si256(); 8];
+fn lane(planes: &Planes<'_>, byte: usize, at: usize) -> Option<Registers> {
+    let first = planes.first_of(byte);
+    match planes.present.saturating_sub(first) {
+        0 => None,
+        1 | 2 => lane_of::<2>(planes, first, at),
+        3 | 4 => lane_of::<4>(planes, first, at),
+        _ => lane_of::<8>(planes, first, at),
+    }
+}
+
+/// The same from the first `N` planes of the byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lane_of<const N: usize>(planes: &Planes<'_>, first: usize, at: usize) -> Option<Registers> {
+    let mut rows = zeros();
     let mut any = _mm256_setzero_si256();
-    for (bit, row) in rows.iter_mut().enumerate() {
-        let start = (8 * byte + bit) * stride + at;
-        let plane = planes.get(start..).and_then(|rest| rest.first_chunk::<32>());
+    for (bit, row) in rows.iter_mut().enumerate().take(N) {
+        let start = (first + bit) * planes.stride + at * (GROUP / 8);
+        let plane = planes
+            .bytes
+            .get(start..)
+            .and_then(|rest| rest.first_chunk::<32>());
         if let Some(plane) = plane {
             // SAFETY: 32 bytes are read from an array of 32 bytes.
             *row = unsafe { _mm256_loadu_si256(plane.as_ptr().cast()) };
@@ -105,39 +145,10 @@ fn store(register: __m256i, place: &mut [u8; 32]) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn bytes(planes: &[u8], stride: usize, at: usize, places: &mut [u8]) {
-    let Some(lane) = lane(planes, stride, 0, at) else {
-        places.fill(0);
-        return;
-    };
-    let (places, _) = places.as_chunks_mut::<32>();
+fn bytes([a, b, c, d, e, f, g, h]: Registers, places: &mut [[u8; 32]]) {
+    let pairs = [(a, b), (c, d), (e, f), (g, h)];
     let (first, second) = places.split_at_mut(4);
-    for (m, (first, second)) in first.iter_mut().zip(second).enumerate() {
-        let (Some(a), Some(b)) = (lane.get(2 * m), lane.get(2 * m + 1)) else {
-            return;
-        };
-        store(_mm256_permute2x128_si256::<0x20>(*a, *b), first);
-        store(_mm256_permute2x128_si256::<0x31>(*a, *b), second);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn words(planes: &[u8], stride: usize, at: usize, places: &mut [u8]) {
-    let (low, high) = (lane(planes, stride, 0, at), lane(planes, stride, 1, at));
-    if low.is_none() && high.is_none() {
-        places.fill(0);
-        return;
-    }
-    let zero = [_mm256_setzero_si256(); 8];
-    let (low, high) = (low.unwrap_or(zero), high.unwrap_or(zero));
-    let (places, _) = places.as_chunks_mut::<32>();
-    let (first, second) = places.split_at_mut(8);
-    for (((low, high), first), second) in low.iter().zip(&high).zip(first).zip(second) {
-        let (a, b) = (
-            _mm256_unpacklo_epi8(*low, *high),
-            _mm256_unpackhi_epi8(*low, *high),
-        );
+    for (((a, b), first), second) in pairs.into_iter().zip(first).zip(second) {
         store(_mm256_permute2x128_si256::<0x20>(a, b), first);
         store(_mm256_permute2x128_si256::<0x31>(a, b), second);
     }
@@ -145,28 +156,31 @@ fn words(planes: &[u8], stride: usize, at: usize, places: &mut [u8]) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn doubles(planes: &[u8], stride: usize, at: usize, places: &mut [u8]) {
-    let lanes = [0, 1, 2, 3].map(|byte| lane(planes, stride, byte, at));
-    if lanes.iter().all(Option::is_none) {
-        places.fill(0);
-        return;
+fn words(low: Registers, high: Registers, places: &mut [[u8; 32]]) {
+    let (first, second) = places.split_at_mut(8);
+    for (((low, high), first), second) in low.into_iter().zip(high).zip(first).zip(second) {
+        let (a, b) = (_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high));
+        store(_mm256_permute2x128_si256::<0x20>(a, b), first);
+        store(_mm256_permute2x128_si256::<0x31>(a, b), second);
     }
-    let zero = [_mm256_setzero_si256(); 8];
-    let [b0, b1, b2, b3] = lanes.map(|lane| lane.unwrap_or(zero));
-    let (places, _) = places.as_chunks_mut::<32>();
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn doubles([b0, b1, b2, b3]: [Registers; 4], places: &mut [[u8; 32]]) {
     let (first, second) = places.split_at_mut(16);
     let (first, _) = first.as_chunks_mut::<2>();
     let (second, _) = second.as_chunks_mut::<2>();
-    let low = b0.iter().zip(&b1);
-    let high = b2.iter().zip(&b3);
+    let low = b0.into_iter().zip(b1);
+    let high = b2.into_iter().zip(b3);
     for (((low, high), first), second) in low.zip(high).zip(first).zip(second) {
         let (a, b) = (
-            _mm256_unpacklo_epi8(*low.0, *low.1),
-            _mm256_unpackhi_epi8(*low.0, *low.1),
+            _mm256_unpacklo_epi8(low.0, low.1),
+            _mm256_unpackhi_epi8(low.0, low.1),
         );
         let (c, d) = (
-            _mm256_unpacklo_epi8(*high.0, *high.1),
-            _mm256_unpackhi_epi8(*high.0, *high.1),
+            _mm256_unpacklo_epi8(high.0, high.1),
+            _mm256_unpackhi_epi8(high.0, high.1),
         );
         let (p, q) = (_mm256_unpacklo_epi16(a, c), _mm256_unpackhi_epi16(a, c));
         let (r, s) = (_mm256_unpacklo_epi16(b, d), _mm256_unpackhi_epi16(b, d));
