@@ -27,7 +27,8 @@ from arraystream import (
     load_plugin,
     open_decoder,
 )
-from detector_dectris._hdf5_source import is_dectris_h5, open_dectris_h5
+from detector_dectris import open_dectris_h5
+from detector_dectris._hdf5_source import is_dectris_h5
 
 FOLDER = Path(os.environ.get("LIVESTEM_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 E1 = "dectris_h5/e1/eiger1_testmode10_2datafiles_4images_bslz4_data_000001.h5"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._codec import DectrisCodec
     from ._connection import DectrisConnection
     from ._controller import DectrisController
+    from ._hdf5_source import open_dectris_h5
     from ._plugin import DectrisConnectionBuilder
     from ._simplon import SimplonClient
 
@@ -31,6 +32,7 @@ _HOMES = {
     "DectrisConnectionBuilder": "_plugin",
     "DectrisController": "_controller",
     "SimplonClient": "_simplon",
+    "open_dectris_h5": "_hdf5_source",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "DectrisConnectionBuilder",
     "DectrisController",
     "SimplonClient",
+    "open_dectris_h5",
 ]
 
 
