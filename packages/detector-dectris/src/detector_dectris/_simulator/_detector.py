@@ -20,7 +20,7 @@ from ._messages import Series
 from ._models import Model
 from ._parameters import (
     Parameter,
-    RefusedValue,
+    RefusedValueError,
     detector_config,
     filewriter_config,
     from_darray,
@@ -31,7 +31,7 @@ from ._parameters import (
 from ._series import SeriesRun
 
 _DISARM_TIMEOUT_S = 5.0
-_END_TIMEOUT_S = 5.0
+_END_TIMEOUT_S = 15.0
 EXTERNAL = ("exts", "exte", "extg", "eies")
 _COMMANDS = {
     "detector": [
@@ -51,11 +51,11 @@ _COMMANDS = {
 }
 
 
-class RefusedCommand(RuntimeError):
+class RefusedCommandError(RuntimeError):
     """A command doesn't fit the state."""
 
 
-class Unknown(LookupError):
+class UnknownNameError(LookupError):
     """There is no such parameter or command."""
 
 
@@ -121,7 +121,7 @@ class Detector:
     def keys(self, module: str, task: str) -> list[str]:
         """Return the names of a task's parameters."""
         if module not in _COMMANDS or task not in ("config", "status", "command"):
-            raise Unknown(f"there is no {module}/{task}")
+            raise UnknownNameError(f"there is no {module}/{task}")
         if task == "command":
             return _COMMANDS[module]
         return sorted(self._configs.get(module, {}) if task == "config" else self._status(module))
@@ -131,7 +131,7 @@ class Detector:
         with self._changed:
             found = self._configs.get(module, {}) if task == "config" else self._status(module)
             if key not in found:
-                raise Unknown(f"{module}/{task} has no parameter {key!r}")
+                raise UnknownNameError(f"{module}/{task} has no parameter {key!r}")
             told = found[key].describe()
         return told | ({} if task == "config" else {"state": "normal", "time": rfc3339()})
 
@@ -144,22 +144,22 @@ class Detector:
 
         Raises
         ------
-        Unknown
+        UnknownNameError
             If there is none of this name.
-        RefusedValue
+        RefusedValueError
             If it can't have this value.
-        RefusedCommand
+        RefusedCommandError
             If the state forbids it.
         """
         with self._changed:
             if key not in self._configs.get(module, {}):
-                raise Unknown(f"{module}/config has no parameter {key!r}")
+                raise UnknownNameError(f"{module}/config has no parameter {key!r}")
             if module in ("detector", "stream") and self._state != "idle":
-                raise RefusedCommand(f"{key} can't be set in state {self._state}")
+                raise RefusedCommandError(f"{key} can't be set in state {self._state}")
             parameter = self._configs[module][key]
             if isinstance(parameter.value, np.ndarray):
                 if parameter.access == "r":
-                    raise RefusedValue(f"{key} is read-only")
+                    raise RefusedValueError(f"{key} is read-only")
                 parameter.value = from_darray(value, key, parameter.value)
                 return [key]
             parameter.value = parameter.accept(key, value)
@@ -170,17 +170,17 @@ class Detector:
 
         Raises
         ------
-        Unknown
+        UnknownNameError
             If there is no such table.
-        RefusedCommand
+        RefusedCommandError
             If the state forbids it.
         """
         with self._changed:
             parameter = self._configs.get(module, {}).get(key)
             if parameter is None or not key.endswith(("flatfield", "pixel_mask")):
-                raise Unknown(f"{module}/config has no table {key!r}")
+                raise UnknownNameError(f"{module}/config has no table {key!r}")
             if self._state != "idle":
-                raise RefusedCommand(f"{key} can't be reset in state {self._state}")
+                raise RefusedCommandError(f"{key} can't be reset in state {self._state}")
             parameter.value = np.full_like(parameter.value, 1 if key.endswith("flatfield") else 0)
 
     def _follow(self, key: str) -> list[str]:
@@ -270,15 +270,15 @@ class Detector:
 
         Raises
         ------
-        Unknown
+        UnknownNameError
             If there is no such command.
-        RefusedCommand
+        RefusedCommandError
             If it doesn't fit the state.
-        RefusedValue
+        RefusedValueError
             If its value makes no sense.
         """
         if name not in _COMMANDS.get(module, []):
-            raise Unknown(f"{module} has no command {name!r}")
+            raise UnknownNameError(f"{module} has no command {name!r}")
         self._report(f"{module}: {name}")
         if module == "system":
             self.restart()
@@ -311,11 +311,9 @@ class Detector:
         with self._changed:
             if self._state != "idle":
                 advice = "initialize first" if self._state == "na" else "disarm first"
-                raise RefusedCommand(f"can't arm in state {self._state}; {advice}")
+                raise RefusedCommandError(f"can't arm in state {self._state}; {advice}")
             mode = self.value("trigger_mode")
-            if mode in ("inte", "exte") and self.value("nimages") != 1:
-                raise RefusedCommand(f"nimages must be 1 in trigger mode {mode}")
-            series = self._make_series()
+            series = self.make_series()
             previous, self.series_number = self.series_number, series.number
             enabled = self.value("mode", "stream") == "enabled"
             rate = 1 / self.value("frame_time") if self._rate == "period" else self._rate
@@ -345,11 +343,11 @@ class Detector:
         with self._changed:
             run, mode = self._run, self.value("trigger_mode")
             if run is None or self._state not in ("ready", "acquire"):
-                raise RefusedCommand(f"can't trigger in state {self._state}; arm first")
+                raise RefusedCommandError(f"can't trigger in state {self._state}; arm first")
             if mode not in ("ints", "inte"):
-                raise RefusedCommand(f"the trigger command is not for trigger mode {mode}")
+                raise RefusedCommandError(f"the trigger command is not for trigger mode {mode}")
             if count_time is not None and not (isinstance(count_time, int | float) and count_time > 0):
-                raise RefusedValue(f"trigger takes a positive count_time, not {count_time!r}")
+                raise RefusedValueError(f"trigger takes a positive count_time, not {count_time!r}")
         if mode == "inte" and count_time is not None and self._rate == "period":
             time.sleep(min(float(count_time), 3600.0))
         n_images = run.trigger()
@@ -383,6 +381,8 @@ class Detector:
 
     def close(self) -> None:
         """End what is running."""
+        if self._run is not None:
+            self._run.give_up()
         self._end_run()
 
     def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
@@ -416,7 +416,17 @@ class Detector:
             if module == "detector":
                 self._follow(key)
 
-    def _make_series(self) -> Series:
+    def make_series(self) -> Series:
+        """Return what would be armed now, images encoded.
+
+        Raises
+        ------
+        RefusedCommandError
+            If settings don't go together.
+        """
+        mode = self.value("trigger_mode")
+        if mode in ("inte", "exte") and self.value("nimages") != 1:
+            raise RefusedCommandError(f"nimages must be 1 in trigger mode {mode}")
         config = {name: parameter.value for name, parameter in self._configs["detector"].items()}
         stream = {name: parameter.value for name, parameter in self._configs["stream"].items()}
         version = 2 if stream["format"] == "cbor" else 1
@@ -434,7 +444,7 @@ class Detector:
         try:
             blobs = self._frames.blobs(kind)
         except ValueError as error:
-            raise RefusedCommand(str(error)) from error
+            raise RefusedCommandError(str(error)) from error
         number = self.series_number + 1
         return Series(
             number,

@@ -72,7 +72,7 @@ class Blobs:
             sums = [found[int(length)] for length in self.lengths]
         else:
             places = zip(self.offsets.tolist(), self.lengths.tolist(), strict=True)
-            sums = [hashlib.md5(self.data[o : o + n]).hexdigest() for o, n in places]
+            sums = [hashlib.md5(self.data[o : o + n].tobytes()).hexdigest() for o, n in places]
         return np.frombuffer("".join(sums).encode("ascii"), np.uint8).reshape(-1, 32)
 
 
@@ -190,7 +190,7 @@ class RecordedFrames:
                     raise ValueError(f"{path}: {stack.name} is not one chunk per image of {self.shape}")
                 found += [stack.id.read_direct_chunk((n, 0, 0))[1] for n in range(len(stack))]
         self.n_images = len(found)
-        self.compressions = (self._compression,)
+        self.compressions: tuple[str, ...] = (self._compression,)
         lengths = np.array([len(blob) for blob in found], np.uint64)
         offsets = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths)[:-1]])
         self._blobs = Blobs(np.frombuffer(b"".join(found), np.uint8), offsets, lengths, 1)

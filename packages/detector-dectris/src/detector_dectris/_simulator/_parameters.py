@@ -17,7 +17,7 @@ from ._models import Model
 TRIGGER_MODES = ["eies", "exte", "extg", "exts", "inte", "ints"]
 
 
-class RefusedValue(ValueError):
+class RefusedValueError(ValueError):
     """A parameter can't have this value."""
 
 
@@ -59,25 +59,25 @@ class Parameter:
 
         Raises
         ------
-        RefusedValue
+        RefusedValueError
             If it can't have this value.
         """
         if self.access == "r":
-            raise RefusedValue(f"{name} is read-only")
+            raise RefusedValueError(f"{name} is read-only")
         wanted = type(self.value)
         if wanted in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
             if wanted is int and value != int(value):
-                raise RefusedValue(f"{name} must be a whole number, not {value!r}")
+                raise RefusedValueError(f"{name} must be a whole number, not {value!r}")
             value = wanted(value)
         elif wanted is bool and value in (0, 1):
             value = bool(value)
         if not isinstance(value, wanted):
-            raise RefusedValue(f"{name} must be of type {self._type()}, not {value!r}")
+            raise RefusedValueError(f"{name} must be of type {self._type()}, not {value!r}")
         if self.allowed is not None and value not in self.allowed:
-            raise RefusedValue(f"{name} {value!r} is not among {self.allowed}")
+            raise RefusedValueError(f"{name} {value!r} is not among {self.allowed}")
         low, high = self.low, self.high
         if (low is not None and value < low) or (high is not None and value > high):
-            raise RefusedValue(f"{name} {value!r} is not within {low} and {high}")
+            raise RefusedValueError(f"{name} {value!r} is not within {low} and {high}")
         return value
 
     def _type(self) -> str:
@@ -114,7 +114,7 @@ def from_darray(value: Any, name: str, like: npt.NDArray[Any]) -> npt.NDArray[An
 
     Raises
     ------
-    RefusedValue
+    RefusedValueError
         If it is no array of the shape and type of `like`.
     """
     import base64
@@ -124,10 +124,10 @@ def from_darray(value: Any, name: str, like: npt.NDArray[Any]) -> npt.NDArray[An
         raw = base64.b64decode(value["data"], validate=True)
         dtype, shape = str(value["type"]), tuple(reversed(value["shape"]))
     except (TypeError, KeyError, binascii.Error) as error:
-        raise RefusedValue(f"{name} must be a __darray__: {error!r}") from error
+        raise RefusedValueError(f"{name} must be a __darray__: {error!r}") from error
     expected = f"<{like.dtype.kind}{like.itemsize}"
     if dtype != expected or shape != like.shape or len(raw) != like.nbytes:
-        raise RefusedValue(f"{name} must be {expected} of {like.shape}, not {dtype} of {shape}")
+        raise RefusedValueError(f"{name} must be {expected} of {like.shape}, not {dtype} of {shape}")
     return np.frombuffer(raw, like.dtype).reshape(like.shape).copy()
 
 

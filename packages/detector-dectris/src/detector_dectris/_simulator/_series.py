@@ -15,7 +15,8 @@ from ._messages import Series
 
 # The header waits this long for a client that is just about to connect.
 _START_TIMEOUT_S = 0.5
-_END_TIMEOUT_S = 1.0
+# The end message waits this long for a client that is slow.
+_END_TIMEOUT_S = 10.0
 _GLANCE_S = 0.02
 
 
@@ -67,6 +68,7 @@ class SeriesRun(threading.Thread):
         self._n_triggered = 0
         self._ending = False
         self._finishing = False
+        self._giving_up = False
         self.is_over = False
         self._restarted = False
         self._n_messages = 0
@@ -123,6 +125,11 @@ class SeriesRun(threading.Thread):
             if self._sender is not None:
                 self._sender.stop()
 
+    def give_up(self) -> None:
+        """End the series without waiting for anybody."""
+        self._giving_up = True
+        self.end()
+
     # ---- the thread -------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -138,7 +145,7 @@ class SeriesRun(threading.Thread):
                 if self._sender is not None:
                     self._sender.resume()
             if not (self._restarted or self._faults.missing_end):
-                self._send(self.series.end(), _END_TIMEOUT_S)
+                self._send_end()
         except BaseException as error:
             self.failure = error
         finally:
@@ -263,8 +270,18 @@ class SeriesRun(threading.Thread):
     def _send(self, parts: list[bytes], timeout: float) -> None:
         stolen = self._faults.second_client and self._n_messages % 2
         self._n_messages += 1
-        if self._sender is not None and not stolen and not self._sender.send(parts, timeout):
-            self.n_dropped += 1
+        if self._sender is not None and not stolen:
+            self._sender.send(parts, timeout)
+
+    def _send_end(self) -> None:
+        """Send the end message; also to a slow client, but not to one that is gone."""
+        stolen = self._faults.second_client and self._n_messages % 2
+        if self._sender is None or stolen:
+            return
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while not self._sender.send(self.series.end(), 10 * _GLANCE_S):
+            if self._giving_up or not self._sender.n_clients or time.monotonic() > deadline:
+                return
 
 
 def _damage(faults: Faults, number: int) -> Callable[[bytes], bytes] | None:

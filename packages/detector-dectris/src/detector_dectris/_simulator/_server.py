@@ -11,8 +11,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ._detector import Detector, RefusedCommand, Unknown
-from ._parameters import RefusedValue
+from ._detector import Detector, RefusedCommandError, UnknownNameError
+from ._parameters import RefusedValueError
 
 _VERSIONS = ("1.6.0", "1.8.0")
 _MODULES = ("detector", "stream", "filewriter", "monitor", "system")
@@ -103,16 +103,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer(self._delete)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         """Be quiet: the detector reports what matters."""
 
     def _answer(self, method: Any) -> None:
         try:
             body = self._body()
             status, answer = 200, method(*self._parts(), body)
-        except Unknown as error:
+        except UnknownNameError as error:
             status, answer = 404, {"error": str(error.args[0])}
-        except (RefusedValue, RefusedCommand) as error:
+        except (RefusedValueError, RefusedCommandError) as error:
             status, answer = 400, {"error": str(error)}
         data = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = re.sub("/+", "/", self.path.split("?")[0])
         found = _PATH.fullmatch(path)
         if found is None or found["module"] not in _MODULES:
-            raise Unknown(f"there is no {self.path}; paths are /MODULE/api/1.8.0/config/PARAMETER")
+            raise UnknownNameError(f"there is no {self.path}; paths are /MODULE/api/1.8.0/config/PARAMETER")
         return found["module"], [part for part in found["rest"].split("/") if part]
 
     def _body(self) -> Any:
@@ -133,14 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length") or "0"
         if not length.isdigit() or int(length) > _MAX_BODY_BYTES:
             self.close_connection = True
-            raise RefusedValue(f"a body of {length} bytes is too long")
+            raise RefusedValueError(f"a body of {length} bytes is too long")
         raw = self.rfile.read(int(length))
         if not raw.strip():
             return None
         try:
             return json.loads(raw)
         except ValueError as error:
-            raise RefusedValue(f"the body is no JSON: {error}") from error
+            raise RefusedValueError(f"the body is no JSON: {error}") from error
 
     def _get(self, module: str, parts: list[str], body: Any) -> Any:
         detector = self.server.detector
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not key or key == "keys":
             return detector.keys(module, task)
         if task == "command":
-            raise Unknown(f"{module}/command/{key} takes a PUT")
+            raise UnknownNameError(f"{module}/command/{key} takes a PUT")
         return detector.describe(module, task, key)
 
     def _put(self, module: str, parts: list[str], body: Any) -> Any:
@@ -162,9 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
         if task == "command":
             return self.server.detector.command(module, key, value)
         if task != "config":
-            raise Unknown(f"{module}/{task} can't be set")
+            raise UnknownNameError(f"{module}/{task} can't be set")
         if value is None:
-            raise RefusedValue(f'setting {key} takes a body {{"value": …}}')
+            raise RefusedValueError(f'setting {key} takes a body {{"value": …}}')
         return self.server.detector.put(module, key, value)
 
     def _delete(self, module: str, parts: list[str], body: Any) -> Any:
@@ -176,9 +176,9 @@ def _task(parts: list[str]) -> tuple[str, str]:
     """Return task and parameter of a path behind ``api/``."""
     if not parts or parts[0] not in _VERSIONS:
         given = parts[0] if parts else "none"
-        raise Unknown(f"version {given} is not served; use {' or '.join(_VERSIONS)}")
+        raise UnknownNameError(f"version {given} is not served; use {' or '.join(_VERSIONS)}")
     if len(parts) < 2:
-        raise Unknown("the path names no task: config, status or command")
+        raise UnknownNameError("the path names no task: config, status or command")
     # …/api/1.8.0/keys are those of the configuration.
     if parts[1] == "keys" and len(parts) == 2:
         return "config", ""

@@ -48,7 +48,7 @@ class DectrisSimulator:
     config
         Further parameters of the detector, as after every ``initialize``.
     trigger_mode, nimages, ntrigger
-        At start; by default one software trigger for all of the data.
+        At start; by default one software trigger for all of the data, or as many triggers as it takes.
     rate
         Images per second; ``"max"`` for as fast as the client takes them; ``"period"`` for one every
         ``frame_time``.  With a rate, images for which there is no room are dropped, as in the detector.
@@ -98,7 +98,7 @@ class DectrisSimulator:
         config: Mapping[str, Any] | None = None,
         trigger_mode: str = "ints",
         nimages: int | None = None,
-        ntrigger: int = 1,
+        ntrigger: int | None = None,
         rate: float | Literal["max", "period"] = "max",
         host: str = "127.0.0.1",
         api_port: int = 0,
@@ -123,6 +123,8 @@ class DectrisSimulator:
         self.faults = Faults() if faults is None else faults
         self._report = report or (lambda text: None)
         self._frames: Frames = open_frames(data)
+        if ntrigger is None:
+            ntrigger = self._frames.n_images if trigger_mode in ("inte", "exte") else 1
         if nimages is None:
             nimages = 1 if trigger_mode in ("inte", "exte") else self._frames.n_images
         self._initial = {"trigger_mode": trigger_mode, "nimages": nimages, "ntrigger": ntrigger}
@@ -131,7 +133,7 @@ class DectrisSimulator:
         self._initial |= dict(config or {})
         self._stream = {"format": stream_format, "mode": stream_mode, "header_detail": header_detail}
         self._model: Model = MODELS[model]
-        self._options = {
+        self._options: dict[str, Any] = {
             "rate": None if rate == "max" else rate,
             "auto_trigger": auto_trigger,
             "initialized": initialized,
@@ -172,6 +174,16 @@ class DectrisSimulator:
             thread = threading.Thread(target=self._start_by_itself, name="dectris-autostart", daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def encode_all(self) -> None:
+        """Encode the images now rather than when first armed.
+
+        Raises
+        ------
+        RuntimeError
+            If they can't be sent with the present settings.
+        """
+        self._detector.make_series()
 
     def close(self) -> None:
         """End everything within a moment.  Idempotent.
@@ -234,6 +246,12 @@ class DectrisSimulator:
     def n_images(self) -> int:
         """Images in the data."""
         return self._frames.n_images
+
+    @property
+    def image_text(self) -> str:
+        """Size, type and encoding of the images, in words."""
+        rows, columns = self._frames.shape
+        return f"{columns} x {rows} pixels, {self._frames.dtype}, {self._detector.value('compression')}"
 
     @property
     def n_clients(self) -> int:
