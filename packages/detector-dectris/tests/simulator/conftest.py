@@ -56,7 +56,7 @@ class Bench:
     def series(self) -> list[list[bytes]]:
         """All messages up to the end of a series."""
         found = [self.message()]
-        while b"dseries_end" not in found[-1][0] and found[-1][0][8:17] != b"\x64type\x63end":
+        while b"dseries_end" not in found[-1][0] and found[-1][0][4:13] != b"\x64type\x63end":
             found.append(self.message())
         return found
 
