@@ -7,10 +7,12 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import cbor2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from arraystream import FeedChunk, FeedEnd
 from detector_dectris._dectris import Receiver, Sender
 from shmring.member import RingMember
 
@@ -96,11 +98,13 @@ def test_details_and_records_of_an_acquisition_are_as_documented(sender: Sender,
     consumer, fd = receiver.attach(1)
     member = RingMember(fd, consumer)
     chunk = member.recv(DEADLINE)
-    payload = memoryview(chunk.payload)
+    assert isinstance(chunk, FeedChunk)
+    payload = np.asarray(chunk.payload).data
     found = [blobs_of(payload[offset:]) for offset in chunk.offsets.tolist()]
     assert found == [[image.tobytes()] for image in images()]
+    payload.release()
     chunk.lease.release()
-    del payload, chunk
+    del chunk
     member.close()
     assert receiver.counters()["n_items"] == 3
 
@@ -124,6 +128,57 @@ def test_masks_of_the_header_come_as_arrays(sender: Sender, receiver: Receiver) 
     np.testing.assert_array_equal(armed["pixel_mask"], mask)
     np.testing.assert_array_equal(armed["flatfield"], flatfield)
     assert armed["meta"]["header"]["header_appendix"] == "an appendix"
+
+
+def test_stream_v2_of_an_independent_encoder_is_understood(sender: Sender) -> None:
+    channels = ["threshold_1", "difference"]
+    receiver = Receiver([sender.endpoint], slot_bytes=1 << 16, n_slots=8, channel="all")
+    assert (receiver.next_event(DEADLINE) or pytest.fail("no event"))[0] == "connected"
+
+    def array(image: npt.NDArray[Any], tag: int) -> cbor2.CBORTag:
+        return cbor2.CBORTag(40, [list(image.shape), cbor2.CBORTag(tag, image.tobytes())])
+
+    def message(**values: Any) -> bytes:
+        return cbor2.dumps(cbor2.CBORTag(55799, values))
+
+    mask = np.arange(32, dtype="<u4").reshape(SHAPE)
+    start = message(
+        user_data={"sample": ["gold", None, 1.5]},
+        number_of_images=3,
+        arm_date=cbor2.CBORTag(0, "2024-01-01T00:00:00Z"),
+        channels=channels,
+        pixel_mask={"threshold_1": array(mask, 70)},
+        series_id=2**40,
+        type="start",
+    )
+    assert sender.send([start], DEADLINE)
+    for index, image in enumerate(images()):
+        data = {"difference": array(image + 1, 69), "threshold_1": array(image, 69)}
+        whole = message(data=data, start_time=[1, 50_000_000], image_id=index, series_id=2**40, type="image")
+        assert sender.send([whole], DEADLINE)
+    _, _, armed = receiver.next_event(DEADLINE) or pytest.fail("no event")
+    assert (armed["n_items"], armed["meta"]["series"]) == (3, 2**40)
+    assert armed["meta"]["channels"] == channels
+    assert armed["meta"]["header"]["user_data"] == {"sample": ["gold", None, 1.5]}
+    assert armed["meta"]["header"]["arm_date"] == "2024-01-01T00:00:00Z"
+    np.testing.assert_array_equal(armed["pixel_mask"], mask)
+    _, _, first = receiver.next_event(DEADLINE) or pytest.fail("no event")
+    assert first["item_shape"] == (2, *SHAPE)
+    assert (first["codec_params"]["n_blobs"], first["codec_params"]["blob"]) == (2, None)
+    assert first["meta"]["kept_channels"] == channels
+    consumer, fd = receiver.attach(1)
+    member = RingMember(fd, consumer)
+    found = []
+    while not isinstance(chunk := member.recv(DEADLINE), FeedEnd):
+        assert isinstance(chunk, FeedChunk)
+        payload = np.asarray(chunk.payload).data
+        found += [blobs_of(payload[offset:]) for offset in chunk.offsets.tolist()]
+        payload.release()
+        chunk.lease.release()
+        del chunk
+    assert found == [[image.tobytes(), (image + 1).tobytes()] for image in images()]
+    member.close()
+    receiver.close()
 
 
 def test_an_unknown_channel_fails_the_acquisition_in_words(sender: Sender) -> None:

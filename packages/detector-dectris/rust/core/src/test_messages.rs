@@ -10,7 +10,7 @@ pub(crate) const COLUMNS: usize = 8;
 pub(crate) const N_BYTES: usize = 2 * ROWS * COLUMNS;
 
 /// Pixels of an image, different for each.
-pub(crate) fn pixels(index: u64) -> Vec<u8> {
+pub(crate) fn some_pixels(index: u64) -> Vec<u8> {
     (0..ROWS * COLUMNS)
         .flat_map(|i| (i as u16 ^ (index as u16).wrapping_mul(257)).to_le_bytes())
         .collect()
@@ -29,7 +29,7 @@ pub(crate) fn v1_header(series: u64, nimages: u64, ntrigger: u64, trigger_mode: 
 
 /// The four parts of an image of V1, not compressed.
 pub(crate) fn v1_image(series: u64, index: u64) -> Vec<Vec<u8>> {
-    v1_image_of(series, index, "<", &pixels(index))
+    v1_image_of(series, index, "<", &some_pixels(index))
 }
 
 /// The four parts of an image of V1.
@@ -120,7 +120,7 @@ pub(crate) fn v2_image(series: u64, index: u64, channels: &[&str]) -> Vec<u8> {
         e.str("data").unwrap().map(channels.len() as u64).unwrap();
         for (i, channel) in channels.iter().enumerate() {
             e.str(channel).unwrap();
-            v2_array(e, 69, &pixels(index + i as u64));
+            v2_array(e, 69, &some_pixels(index + i as u64));
         }
     })
 }
