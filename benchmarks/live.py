@@ -8,19 +8,12 @@ side's whole process tree; the sender's is not counted.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from measure import MachineTime, cpu_seconds, memory_bytes
+from contestant import HERE, PEER_PYTHON, Contestant, Entry, Sample
 from stream import PixelFormat, write_stream
-
-HERE = Path(__file__).resolve().parent
-PEER_PYTHON = os.environ.get("LIVESTEM_LIBERTEM_PYTHON")
 
 WORKS = {
     "bare": ["none"],
@@ -28,123 +21,27 @@ WORKS = {
     "numpy_loop": ["sum"],
     "peer": ["none", "sum", "mask", "masks4", "com"],
 }
-PATIENCE_S = 240.0
 SLOW_FRAMES, SLOW_RATE = 1024, 1000.0
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One acquisition received by one system."""
-
-    pixels: str
-    system: str
-    work: str
-    rate: float
-    n_frames: int
-    frames_per_s: float
-    mib_per_s: float
-    cpu_us_per_frame: float
-    memory_mib: float
-    first_partial_ms: float | None
-    latency_ms: float
-    checksum: float
-    busy: float
-    stolen: float
-
-
-class Contestant:
-    """One system doing one kind of work, with a sender of its own, kept alive between samples."""
-
-    def __init__(
-        self, system: str, work: str, pixels: PixelFormat, stream: Path, n_frames: int, executor: str
-    ) -> None:
-        self.system, self.work, self.pixels, self.n_frames = system, work, pixels, n_frames
-        sizes = [str(n_frames), str(pixels.message_bytes), str(pixels.depth)]
-        self._sender = self._spawn([sys.executable, str(HERE / "sender.py"), str(stream), *sizes])
-        port, control_port = self._line(self._sender).split()
-        python = PEER_PYTHON if system == "peer" else sys.executable
-        assert python is not None
-        arguments = [
-            "--port",
-            port,
-            "--control-port",
-            control_port,
-            "--pixels",
-            pixels.name,
-            "--n-frames",
-            str(n_frames),
-        ]
-        arguments += ["--message-bytes", str(pixels.message_bytes), "--work", work, "--executor", executor]
-        self._receiver = self._spawn([python, str(HERE / "systems" / f"{system}.py"), *arguments])
-        if self._line(self._receiver) != "ready":
-            raise RuntimeError(f"{system}/{work} did not come up")
-
-    @staticmethod
-    def _spawn(command: list[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-
-    @staticmethod
-    def _line(process: subprocess.Popen[str]) -> str:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{process.args} ended with {process.wait(PATIENCE_S)}")
-        return line.strip()
-
-    @staticmethod
-    def _tell(process: subprocess.Popen[str], line: str) -> None:
-        assert process.stdin is not None
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
-
-    def sample(self, rate: float = 0.0) -> Sample:
-        """Let the system receive one acquisition."""
-        machine, cpu = MachineTime.now(), cpu_seconds(self._receiver.pid)
-        self._tell(self._receiver, "receive")
-        self._tell(self._sender, f"go {rate}")
-        sent = json.loads(self._line(self._sender))
-        report = json.loads(self._line(self._receiver))
-        used = cpu_seconds(self._receiver.pid) - cpu
-        load = MachineTime.now().since(machine)
-        seconds = report["result"] - sent["first"]
-        first = report["first_partial"]
-        return Sample(
-            pixels=self.pixels.name,
-            system=self.system,
-            work=self.work,
-            rate=rate,
-            n_frames=self.n_frames,
-            frames_per_s=self.n_frames / seconds,
-            mib_per_s=self.n_frames * self.pixels.pixel_bytes / seconds / 2**20,
-            cpu_us_per_frame=used / self.n_frames * 1e6,
-            memory_mib=memory_bytes(self._receiver.pid) / 2**20,
-            first_partial_ms=None if first is None else (first - sent["first"]) * 1e3,
-            latency_ms=(report["result"] - sent["last"]) * 1e3,
-            checksum=report["checksum"],
-            busy=load["busy"],
-            stolen=load["stolen"],
-        )
-
-    def close(self) -> None:
-        """End both processes."""
-        for process in (self._receiver, self._sender):
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 def contestants(
     pixels: PixelFormat, stream: Path, n_frames: int, works: dict[str, list[str]], executor: str
 ) -> list[Contestant]:
     """Start the given systems on one pixel format, one process for each kind of work."""
-    return [
-        Contestant(system, work, pixels, stream, n_frames, executor)
-        for system, of_system in works.items()
-        for work in of_system
-    ]
+    sizes = [str(n_frames), str(pixels.message_bytes), str(pixels.depth)]
+    sender = [sys.executable, str(HERE / "sender.py"), str(stream), *sizes]
+    case = ["--pixels", pixels.name, "--n-frames", str(n_frames), "--executor", executor]
+    case += ["--message-bytes", str(pixels.message_bytes)]
+    field = []
+    for system, of_system in works.items():
+        python = PEER_PYTHON if system == "peer" else sys.executable
+        assert python is not None
+        receiver = [python, str(HERE / "systems" / f"{system}.py"), *case]
+        for work in of_system:
+            entry = Entry(pixels.name, system, work, n_frames, pixels.pixel_bytes)
+            field.append(Contestant(entry, sender, [*receiver, "--work", work]))
+            field[-1].wait_until_ready()
+    return field
 
 
 def measure_live(pixels: PixelFormat, arguments: argparse.Namespace, systems: list[str]) -> list[Sample]:

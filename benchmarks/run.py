@@ -16,7 +16,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from live import PEER_PYTHON, WORKS, Sample, measure_live
+from contestant import PEER_PYTHON, Sample
+from live import WORKS, measure_live
 from offline import OFFLINE_WORKS, OfflineSamples, measure_offline
 from offline_table import print_offline_tables
 from stream import FORMATS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from live import Sample
+    from contestant import Sample
 
 LABELS = {
     ("bare", "none"): "bare socket",

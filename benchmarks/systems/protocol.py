@@ -1,7 +1,7 @@
 """How the driver talks to a system under test: a few lines over standard input and output.
 
 The driver starts the system with its case as arguments.  The system prints ``ready``, then, for every
-line it reads, receives one acquisition and prints when the first partial result and the final result
+line ``receive``, receives one acquisition and prints when the first partial result and the final result
 were there, and a checksum of the result.
 """
 
@@ -13,6 +13,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,19 @@ class Case:
         return self.n_frames // 128, 128
 
 
-def serve(receive: Callable[[], tuple[float, float | None]]) -> None:
-    """Run `receive` for every line of the driver; it returns a checksum and the first partial's time."""
+def serve(receive: Callable[[], tuple[float, float | None]], newest: Callable[[], Any] | None = None) -> None:
+    """Run `receive` for every line of the driver; it returns a checksum and the first partial's time.
+
+    Asked to ``keep PATH``, write what `newest` returns to a file of NumPy's format.
+    """
     print("ready", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        command, _, path = line.strip().partition(" ")
+        if command == "keep":
+            assert newest is not None
+            np.save(path, newest())
+            print("kept", flush=True)
+            continue
         checksum, first_partial = receive()
         report = {"result": time.monotonic(), "first_partial": first_partial, "checksum": checksum}
         print(json.dumps(report), flush=True)
