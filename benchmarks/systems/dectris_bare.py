@@ -8,7 +8,7 @@ from dectris_case import DectrisCase
 from protocol import serve
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x04PULL"
+READY = b"\x04\x1a\x05READY\x0bSocket-Type\x00\x00\x00\x04PULL"
 LAST_WORDS = b"dseries_end"
 
 
