@@ -54,11 +54,12 @@ def measure_mode(mode: DetectorMode, arguments: argparse.Namespace, systems: lis
         expected = Expectation(folder, mode)
         works = {s: [w for w in DECTRIS_SYSTEMS[s] if w in arguments.dectris_works] for s in systems}
         easy_works = {s: [w for w in ("sum",) if w in works[s]] for s in systems if s != "bare"}
-        field = start(folder, mode, works, arguments.executor)
-        slow = start(folder, easy, easy_works, arguments.executor)
+        field: list[Contestant] = []
+        slow: list[Contestant] = []
         try:
+            start(field, folder, mode, works, arguments.executor)
+            start(slow, folder, easy, easy_works, arguments.executor)
             for one in field + slow:  # JIT compilation, first touch
-                one.wait_until_ready()
                 one.sample()
                 expected.check(one)
             for turn in range(arguments.turns):
@@ -86,9 +87,10 @@ def say(sample: Sample, turn: int) -> None:
     )
 
 
-def start(folder: Path, mode: DetectorMode, works: dict[str, list[str]], executor: str) -> list[Contestant]:
-    """Start one process for each system and kind of work; they come up side by side."""
-    field = []
+def start(
+    field: list[Contestant], folder: Path, mode: DetectorMode, works: dict[str, list[str]], executor: str
+) -> None:
+    """Start one process for each system and kind of work, one after the other."""
     for system, of_system in works.items():
         version = "2" if system == "ours V2" else "1"
         sender = [sys.executable, str(HERE / "dectris_sender.py"), str(folder), str(mode.n_frames), version]
@@ -100,7 +102,7 @@ def start(folder: Path, mode: DetectorMode, works: dict[str, list[str]], executo
         for work in of_system:
             entry = Entry(mode.name, system, work, mode.n_frames, mode.frame_bytes)
             field.append(Contestant(entry, sender, [*receiver, "--work", work]))
-    return field
+            field[-1].wait_until_ready()
 
 
 class Expectation:

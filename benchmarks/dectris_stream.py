@@ -53,8 +53,8 @@ class DetectorMode:
 MODES = {
     one.name: one
     for one in (
-        DetectorMode("192 u16 0.1", 192, "u2", 0.1, 32768, 512),
-        DetectorMode("192 u16 1", 192, "u2", 1.0, 32768, 512),
+        DetectorMode("192 u16 0.1", 192, "u2", 0.1, 16384, 512),
+        DetectorMode("192 u16 1", 192, "u2", 1.0, 16384, 512),
         DetectorMode("512 u32 1", 512, "u4", 1.0, 2048, 64),
     )
 }
