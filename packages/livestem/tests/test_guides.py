@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from livestem import LiveContext
 
 detector_merlin = pytest.importorskip("detector_merlin")
+detector_dectris = pytest.importorskip("detector_dectris")
 pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,17 +38,29 @@ def programs() -> list[Any]:
     return found
 
 
+@contextmanager
+def simulated_detector(program: str, frames: npt.NDArray[Any]) -> Iterator[str]:
+    """Run the detector that a program connects to; give the program with this one's ports."""
+    active = "get_active_controller" in program
+    if '"dectris"' in program:
+        with detector_dectris.DectrisSimulator(
+            frames, autostart=not active, autostart_delay_s=0.0, stream_mode="enabled"
+        ) as detector:
+            here = f'api_host="127.0.0.1", api_port={detector.api_port}, data_port={detector.legacy_port}'
+            yield program.replace('api_host="127.0.0.1"', here)
+        return
+    with detector_merlin.MerlinSimulator(frames, autostart=not active) as detector:
+        here = f'data_host="127.0.0.1", data_port={detector.data_port}, api_port={detector.control_port}'
+        yield program.replace('data_host="127.0.0.1"', here)
+
+
 @pytest.mark.parametrize("program", programs())
 def test_program_of_a_guide_runs(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, columns = map(int, re.findall(r"nav_shape=\((\d+), (\d+)\)", program)[0])
-    frames = np.ones((rows, columns, 16, 16), "u2")
-    active = "get_active_controller" in program
     monkeypatch.chdir(tmp_path)
-    with detector_merlin.MerlinSimulator(frames, autostart=not active) as detector:
-        ports = f'data_host="127.0.0.1", data_port={detector.data_port}, api_port={detector.control_port}'
-        text = program.replace('data_host="127.0.0.1"', ports)
+    names: dict[str, Any] = {}
+    with simulated_detector(program, np.ones((rows, columns, 16, 16), "u2")) as text:
         assert text != program
-        names: dict[str, Any] = {}
         exec(compile(text, "guide", "exec"), names)
 
     assert isinstance(names["ctx"], LiveContext)
