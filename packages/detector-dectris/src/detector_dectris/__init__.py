@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from ._hdf5_source import open_dectris_h5
     from ._plugin import DectrisConnectionBuilder
     from ._simplon import SimplonClient
+    from ._simulator import DectrisSimulator
 
 _HOMES = {
     "DectrisCodec": "_codec",
     "DectrisConnection": "_connection",
     "DectrisConnectionBuilder": "_plugin",
     "DectrisController": "_controller",
+    "DectrisSimulator": "_simulator",
     "SimplonClient": "_simplon",
     "open_dectris_h5": "_hdf5_source",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "DectrisConnection",
     "DectrisConnectionBuilder",
     "DectrisController",
+    "DectrisSimulator",
     "SimplonClient",
     "open_dectris_h5",
 ]
