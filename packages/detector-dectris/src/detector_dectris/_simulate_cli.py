@@ -27,8 +27,8 @@ A 128 x 128 scan of your own at 10 kHz over stream V2, once a client arms it:
 
 Without --data it shows a synthetic scan.  As soon as a data client connects, a series is armed and
 triggered by itself, so that a passive client gets data without any command.  A client that sets
-anything over REST within half a second takes over: then nothing starts by itself until it has been
-quiet for ten seconds.  With --wait-for-arm nothing ever does.
+the detector over REST within half a second takes over: then nothing starts by itself before the next
+client connects, ten seconds later at the earliest.  With --wait-for-arm nothing ever does.
 """
 
 

@@ -154,7 +154,8 @@ class Detector:
         with self._changed:
             if key not in self._configs.get(module, {}):
                 raise UnknownNameError(f"{module}/config has no parameter {key!r}")
-            if module in ("detector", "stream") and self._state != "idle":
+            # Clients change the stream also while armed; it counts from the next series on.
+            if module == "detector" and self._state != "idle":
                 raise RefusedCommandError(f"{key} can't be set in state {self._state}")
             parameter = self._configs[module][key]
             if isinstance(parameter.value, np.ndarray):

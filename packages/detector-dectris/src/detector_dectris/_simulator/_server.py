@@ -158,7 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _put(self, module: str, parts: list[str], body: Any) -> Any:
         task, key = _task(parts)
         value = body.get("value") if isinstance(body, dict) else body
-        self.server.detector.last_command_s = time.monotonic()
+        if module == "detector":
+            # Passive clients, too, switch the stream on.
+            self.server.detector.last_command_s = time.monotonic()
         if task == "command":
             return self.server.detector.command(module, key, value)
         if task != "config":

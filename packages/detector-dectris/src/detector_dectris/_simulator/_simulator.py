@@ -63,8 +63,8 @@ class DectrisSimulator:
     auto_trigger
         External triggers come as soon as the detector is armed.
     autostart
-        Acquire by itself when a data client connects, unless a control client set anything within the
-        last ten seconds.
+        Acquire by itself when a data client connects, unless a control client set the detector
+        within the last ten seconds.
     autostart_delay_s, repeat, pause_s
         From connecting to the first such series; again and again while the client stays, or once; and
         the time between.
