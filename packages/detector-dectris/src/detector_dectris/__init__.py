@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._hdf5_source import open_dectris_h5
     from ._plugin import DectrisConnectionBuilder
     from ._simplon import SimplonClient
-    from ._simulator import DectrisSimulator
+    from ._simulator import DectrisSimulator, Faults
 
 _HOMES = {
     "DectrisCodec": "_codec",
@@ -33,6 +33,7 @@ _HOMES = {
     "DectrisConnectionBuilder": "_plugin",
     "DectrisController": "_controller",
     "DectrisSimulator": "_simulator",
+    "Faults": "_simulator",
     "SimplonClient": "_simplon",
     "open_dectris_h5": "_hdf5_source",
 }
@@ -43,6 +44,7 @@ __all__ = [
     "DectrisConnectionBuilder",
     "DectrisController",
     "DectrisSimulator",
+    "Faults",
     "SimplonClient",
     "open_dectris_h5",
 ]

@@ -109,6 +109,7 @@ class SimulatorProcess:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            # All in one line, so that who sees one of them has them all.
             found = {noun: int(port) for noun, port in _PORT.findall(line)}
             with self._news:
                 self._lines.append(line.rstrip())
@@ -121,12 +122,12 @@ class SimulatorProcess:
     def _await_ports(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         with self._news:
-            while "data" not in self.ports and not self._ended:
+            while not self.ports and not self._ended:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
                 self._news.wait(left)
-            if "data" not in self.ports:
+            if not self.ports:
                 said = self._lines[-1] if self._lines else "nothing"
                 raise ConnectionFailed(
                     f"the {self.name} simulator does not listen after {timeout:g} s; it said: {said}"
