@@ -451,6 +451,7 @@ impl Assembler {
     /// A connection stands, the first one or another.
     pub fn connected(&mut self, is_another: bool) {
         self.is_connected = true;
+        self.forgive_silence(self.now);
         self.counters.n_reconnects += u64::from(is_another);
         self.events.push_back(Event::Connected);
     }
@@ -458,6 +459,8 @@ impl Assembler {
     /// The last connection broke; an acquisition goes on if another one stands in time.
     pub fn disconnected(&mut self, reason: String) {
         self.is_connected = false;
+        // From now on it has time to come back, however long nothing was to come.
+        self.forgive_silence(self.now);
         self.events.push_back(Event::Disconnected { reason });
     }
 

@@ -28,8 +28,11 @@ use crate::stream_v2;
 const MAX_PARTS: usize = 16;
 /// A longer message is none of a detector's: the connection that sends it is dropped.
 const MAX_MESSAGE_BYTES: i64 = 1 << 30;
-/// Messages that ZeroMQ may keep, besides what the kernel does.
-const HIGH_WATER_MARK: i32 = 1000;
+/// Messages that ZeroMQ may keep, besides what the kernel does; fewer if they are large.
+const HIGH_WATER_MARK: usize = 1000;
+const LEAST_HIGH_WATER_MARK: usize = 4;
+/// Bytes that it may keep, once the size of an image is known.
+const HIGH_WATER_BYTES: usize = 64 << 20;
 /// Attempts to connect are so far apart, at first and at most, milliseconds.
 const RECONNECT_MS: (i32, i32) = (100, 1000);
 /// While the ring is full, orders are looked for so often.
@@ -79,6 +82,7 @@ pub fn start(config: ReceiverConfig, ring: Ring) -> io::Result<Receiver> {
             parser: stream_v1::Parser::default(),
             parts: std::iter::repeat_with(Message::new).take(MAX_PARTS).collect(),
             was_connected: false,
+            largest_image: HIGH_WATER_BYTES / HIGH_WATER_MARK,
             last_batch: now,
             ring,
             shared: Arc::clone(shared),
@@ -94,7 +98,7 @@ fn pull_socket(context: &Context) -> zmq::Result<Socket> {
     context.set_io_threads(1)?;
     let socket = context.socket(PULL)?;
     socket.set_linger(0)?;
-    socket.set_rcvhwm(HIGH_WATER_MARK)?;
+    socket.set_rcvhwm(HIGH_WATER_MARK as i32)?;
     socket.set_maxmsgsize(MAX_MESSAGE_BYTES)?;
     socket.set_reconnect_ivl(RECONNECT_MS.0)?;
     socket.set_reconnect_ivl_max(RECONNECT_MS.1)?;
@@ -122,6 +126,8 @@ struct Task {
     parser: stream_v1::Parser,
     parts: Vec<Message>,
     was_connected: bool,
+    /// Bytes of an image's message that the high-water mark is set for.
+    largest_image: usize,
     last_batch: Instant,
     monitor: Monitor,
     socket: Socket,
@@ -251,6 +257,12 @@ impl Task {
                 self.stack.commit()?;
             }
             self.stack.take(acquisition, index, frame.blobs(), now);
+            if n_bytes > self.largest_image {
+                self.largest_image = n_bytes.next_power_of_two();
+                let mark = (HIGH_WATER_BYTES / self.largest_image).max(LEAST_HIGH_WATER_MARK);
+                // Holds from now on also for connections that stand; without it only memory is at stake.
+                let _ = self.socket.set_rcvhwm(mark as i32);
+            }
         }
         if self.assembler.has_events() {
             self.publish()?;
@@ -280,6 +292,7 @@ impl Task {
         while let Some(change) = self.monitor.next() {
             match change {
                 Change::Connected => {
+                    self.shared.set_last_error("");
                     self.assembler.connected(self.was_connected);
                     self.was_connected = true;
                 }

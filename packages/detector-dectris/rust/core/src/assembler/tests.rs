@@ -232,6 +232,7 @@ fn a_lost_connection_truncates_unless_it_comes_back_in_time() {
     bench.assembler.connected(true);
     bench.images(1, 1..2).wait(STALL / 2);
     assert_eq!(bench.endings(), []);
+    bench.assembler.set_time(bench.now);
     bench.assembler.disconnected("gone".into());
     bench.wait(STALL);
     let ended = bench.ended();
@@ -242,9 +243,15 @@ fn a_lost_connection_truncates_unless_it_comes_back_in_time() {
     assert_eq!(bench.assembler.counters().n_reconnects, 1);
 
     bench.assembler.connected(true);
-    bench.feed(header(2, 3));
+    bench.feed(header(2, 3)).wait(Duration::from_secs(3600));
+    bench.assembler.set_time(bench.now);
     bench.assembler.disconnected("gone".into());
-    assert_eq!(bench.wait(STALL).ended().status, Status::Truncated, "armed only");
+    assert_eq!(
+        bench.wait(STALL / 2).endings(),
+        [],
+        "armed long ago, lost just now"
+    );
+    assert_eq!(bench.wait(STALL / 2).ended().status, Status::Truncated);
 }
 
 #[test]
