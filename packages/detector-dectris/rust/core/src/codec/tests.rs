@@ -164,6 +164,24 @@ fn pixels_beyond_the_image_are_refused() {
     );
 }
 
+#[test]
+fn inspecting_finds_what_is_cut_off_or_left_over() {
+    let pixels: Vec<u8> = (0..250).cycle().take(6022).collect();
+    for (name, compression) in Compression::NAMES {
+        let blob = encode(&pixels, 2, compression, 1024).unwrap();
+        assert_eq!(inspect(&blob, compression, 2, 3011), Ok(()), "{name}");
+        if compression == Compression::Lz4Block {
+            continue; // It has no lengths.
+        }
+        let cut = inspect(&blob[..blob.len() - 1], compression, 2, 3011);
+        assert!(matches!(cut, Err(BlobError::Truncated { .. })), "{name}: {cut:?}");
+        let more = inspect(&[&blob[..], &[0; 3]].concat(), compression, 2, 3011);
+        assert_eq!(more, Err(BlobError::LeftOver { found: 3 }), "{name}");
+    }
+    let tiny = inspect(&[0; 20], Compression::Lz4Block, 2, 3011);
+    assert!(matches!(tiny, Err(BlobError::Implausible { .. })), "{tiny:?}");
+}
+
 proptest! {
     #[test]
     fn any_range_of_any_image_decodes(
