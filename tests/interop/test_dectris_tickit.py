@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,21 @@ def free_ports(n: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
-    """Their EIGER, serving."""
-    ports, folder = Eiger(*free_ports(3)), tmp_path_factory.mktemp("tickit")
+    """Their EIGER, serving; what nobody receives waits in its sockets."""
+    with serving(tmp_path_factory.mktemp("tickit")) as ports:
+        yield ports
+
+
+@pytest.fixture(scope="module")
+def streaming_eiger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eiger]:
+    """Another one, whose messages are all received."""
+    with serving(tmp_path_factory.mktemp("tickit-stream")) as ports:
+        yield ports
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Eiger]:
+    ports = Eiger(*free_ports(3))
     config = folder / "eiger.yaml"
     config.write_text(CONFIGURATION.format(api=ports.api, legacy=ports.legacy, cbor=ports.cbor))
     with (folder / "tickit.log").open("wb") as log:
@@ -210,10 +223,11 @@ class StartByTrigger(Hooks):
 
 @pytest.mark.parametrize("stream_format", ["legacy", "cbor"])
 def test_a_whole_acquisition_armed_triggered_and_received(
-    eiger: Eiger, stream_format: str, their_images: dict[str, np.ndarray]
+    streaming_eiger: Eiger, stream_format: str, their_images: dict[str, np.ndarray]
 ) -> None:
     image = their_images[stream_format].astype(np.float64)
-    address = {"api_host": "127.0.0.1", "api_port": eiger.api, "data_port": getattr(eiger, stream_format)}
+    ports = streaming_eiger
+    address = {"api_host": "127.0.0.1", "api_port": ports.api, "data_port": getattr(ports, stream_format)}
     with (
         LiveContext.make_with("inline") as ctx,
         ctx.make_connection("dectris").open(**address) as connection,
