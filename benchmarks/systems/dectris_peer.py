@@ -12,6 +12,7 @@ import libertem_dectris
 import numpy as np
 from dectris_case import CHANNELS, DectrisCase, center, four_masks, ring_radii
 from libertem import masks
+from libertem.executor.pipelined import PipelinedExecutor
 from libertem.udf import UDF
 from libertem.udf.base import NoOpUDF
 from libertem.udf.com import CoMUDF
@@ -21,6 +22,7 @@ from libertem_live.api import LiveContext
 from protocol import serve
 
 BUFFER_MIB = 1024
+PATIENCE_S = 180.0
 STACK = 24
 """Frames per stack: what LiberTEM-live takes by default."""
 
@@ -85,7 +87,8 @@ def serve_receiver(case: DectrisCase) -> None:
 def serve_udf(case: DectrisCase) -> None:
     udf = udf_of(case.work, case.size)
     result: dict[str, Any] = {}
-    with LiveContext() as ctx:
+    # Its default executor, with patience for a busy machine.
+    with LiveContext(executor=PipelinedExecutor.make_local(startup_timeout=PATIENCE_S)) as ctx:
         builder = ctx.make_connection("dectris")
         with builder.open(
             api_host="127.0.0.1",
