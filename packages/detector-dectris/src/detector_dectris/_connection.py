@@ -107,7 +107,7 @@ class DectrisConnection(ReceiverConnection):
         host, port = self._api_address
         if self._wants_corrections is None:
             self._asks_for_corrections = bool(settings.get("enable_corrections"))
-        return DectrisController(host, port, **settings)
+        return DectrisController(host, port, **({"channel": self._channel} | settings))
 
     def _make_pending(self, number: int, details: Mapping[str, Any]) -> PendingAcquisition:
         return super()._make_pending(number, {**details, "meta": describe_series(details["meta"])})

@@ -196,7 +196,7 @@ def _run(simulator: DectrisSimulator, report: Callable[[str], None]) -> None:
         report(f"{simulator.n_images} images of {simulator.image_text}, in {time.monotonic() - begun:.1f} s")
         simulator.start()
     except OSError as error:
-        raise click.ClickException(f"can't listen: {error}; are the ports taken?") from error
+        raise click.ClickException(f"{error}; are the ports taken? Give others, see --help") from error
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
