@@ -8,8 +8,7 @@ use numpy::{
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-
-use crate::errors::stream_error;
+use receiver_python::stream_error;
 
 /// More pixels has no image; it keeps every product of sizes within 64 bits.
 const MOST_PIXELS: usize = 1 << 31;

@@ -3,7 +3,6 @@
 mod decoder;
 mod details;
 mod encode;
-mod errors;
 mod receiver;
 mod sender;
 

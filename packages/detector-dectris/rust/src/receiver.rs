@@ -1,20 +1,20 @@
 //! `Receiver`: the receiving thread and its ring.
 
-use std::os::fd::{IntoRawFd, RawFd};
-use std::time::Duration;
+use std::os::fd::RawFd;
 
 use dectris_core::event::{Channels, Event};
 use dectris_core::receiver::{self, Receiver, ReceiverConfig};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use receiver_core::Cause;
-use shmring_core::{Lease, Ring, RingConfig, RingError};
+use receiver_python::{
+    EventTuple, attach, counters, ended_details, ring_error, seconds, settle, stream_error,
+};
+use shmring_core::{Ring, RingConfig};
 
 use crate::details::{armed_details, first_frame_details};
-use crate::errors::stream_error;
 
-/// Name, number of the acquisition (0 if none), details.
-type EventTuple<'py> = (&'static str, u64, Bound<'py, PyDict>);
+/// In messages.
+const DETECTOR: &str = "DECTRIS";
 
 /// Receives acquisitions into a ring of shared memory; see the stub for the documentation.
 #[pyclass(name = "Receiver", module = "detector_dectris._dectris", frozen)]
@@ -46,7 +46,7 @@ impl PyReceiver {
             stall_timeout: stall_timeout.map(|time| seconds(py, time)).transpose()?,
         };
         let ring = py.detach(|| Ring::create(RingConfig::new(slot_bytes, n_slots)));
-        let ring = ring.map_err(|error| ring_error(py, &error))?;
+        let ring = ring.map_err(|error| ring_error(py, DETECTOR, &error))?;
         let started = py.detach(|| receiver::start(config, ring));
         Ok(Self(started.map_err(|error| {
             stream_error(py, "ConnectionFailed", &format!("DECTRIS receiver: {error}"))
@@ -70,14 +70,11 @@ impl PyReceiver {
     }
 
     fn attach(&self, py: Python<'_>, acquisition: u64) -> PyResult<(u32, RawFd)> {
-        let attached = py.detach(|| self.0.ring().attach(acquisition));
-        let (consumer, fd) = attached.map_err(|error| ring_error(py, &error))?;
-        Ok((consumer, fd.into_raw_fd()))
+        attach(py, self.0.ring(), acquisition).map_err(|error| ring_error(py, DETECTOR, &error))
     }
 
     fn settle(&self, py: Python<'_>, consumer: u32, tokens: Vec<u64>) -> bool {
-        let leases: Vec<Lease> = tokens.into_iter().map(Lease::from_token).collect();
-        py.detach(|| self.0.ring().settle(consumer, &leases))
+        settle(py, self.0.ring(), consumer, tokens)
     }
 
     fn abort(&self) {
@@ -89,26 +86,7 @@ impl PyReceiver {
     }
 
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = self.0.counters();
-        let stats = py.detach(|| self.0.ring().stats());
-        let share = |n: u32| f64::from(n) / f64::from(stats.n_slots.max(1));
-        let used = stats.n_slots.saturating_sub(stats.n_free + stats.n_writing);
-        let found = PyDict::new(py);
-        found.set_item("n_items", counters.n_items)?;
-        found.set_item("n_bytes", counters.n_bytes)?;
-        found.set_item("n_lost", counters.n_lost)?;
-        found.set_item("n_stale", counters.n_stale)?;
-        found.set_item("n_duplicate", counters.n_duplicate)?;
-        found.set_item("n_out_of_order", counters.n_out_of_order)?;
-        found.set_item("n_corrupt", counters.n_corrupt)?;
-        found.set_item("n_discarded", counters.n_discarded)?;
-        found.set_item("n_acquisitions", counters.n_acquisitions)?;
-        found.set_item("n_reconnects", counters.n_reconnects)?;
-        found.set_item("buffer_fill", share(used))?;
-        found.set_item("buffer_high_water", share(stats.high_water))?;
-        found.set_item("first_item_time_s", counters.first_item_time_s)?;
-        found.set_item("last_item_time_s", counters.last_item_time_s)?;
-        Ok(found)
+        counters(py, self.0.ring(), &self.0.counters())
     }
 
     fn close(&self, py: Python<'_>) {
@@ -134,33 +112,6 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<EventTuple<'_>> {
             ("armed", number, details)
         }
         Event::FirstFrame { number, frame } => ("first_frame", number, first_frame_details(py, &frame)?),
-        Event::Ended(ended) => {
-            let gaps = ended.gaps.iter().map(|gap| (gap.start, gap.stop, &*gap.reason));
-            details.set_item("status", ended.status.name())?;
-            details.set_item("n_items", ended.n_items)?;
-            details.set_item("gaps", gaps.collect::<Vec<_>>())?;
-            details.set_item("reason", ended.reason)?;
-            details.set_item("cause", ended.cause.map(Cause::name))?;
-            ("ended", ended.number, details)
-        }
+        Event::Ended(ended) => ("ended", ended.number, ended_details(py, &ended)?),
     })
-}
-
-fn seconds(py: Python<'_>, time: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(time).map_err(|error| {
-        stream_error(
-            py,
-            "StateError",
-            &format!("{time} is no time in seconds: {error}"),
-        )
-    })
-}
-
-fn ring_error(py: Python<'_>, error: &RingError) -> PyErr {
-    let class = if matches!(error, RingError::Closed) {
-        "ConnectionClosed"
-    } else {
-        "StreamError"
-    };
-    stream_error(py, class, &format!("buffer of the DECTRIS receiver: {error}"))
 }

@@ -6,8 +6,7 @@ use numpy::{Element, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyUntypedArra
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-
-use crate::errors::stream_error;
+use receiver_python::stream_error;
 
 /// Decodes the frames of one format; see the stub for the documentation.
 #[pyclass(name = "Decoder", module = "detector_merlin._merlin", frozen)]

@@ -2,7 +2,6 @@
 
 mod decoder;
 mod details;
-mod errors;
 mod mib;
 mod receiver;
 

@@ -5,9 +5,9 @@ use merlin_core::mib::scan;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use receiver_python::stream_error;
 
 use crate::details::{announcement, frame_details};
-use crate::errors::stream_error;
 
 /// Read the headers of all frames of a file; see the stub.
 #[pyfunction]
