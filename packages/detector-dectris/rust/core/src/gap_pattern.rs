@@ -5,9 +5,8 @@
 /// So many gaps alike in a row are no coincidence.
 const MIN_GAPS: usize = 8;
 
-/// What is said of each such gap.
-pub(crate) const REASON: &str = "missing at regular intervals: is another client connected to the stream? \
-                                 ZeroMQ deals frames out among all clients";
+/// What is said of each such gap; what to do about it stands in the verdict.
+pub(crate) const REASON: &str = "missing at regular intervals, as if another client had taken them";
 
 /// Frames that are missing at regular intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
